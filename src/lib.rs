@@ -1,0 +1,5 @@
+//! Onsale: a fair waiting line, seats that are never sold twice, and a wallet charged exactly once.
+
+#![forbid(unsafe_code)]
+
+pub mod words;
