@@ -1,0 +1,30 @@
+//! Redis: one guarded connection, the scripts that run on it, and the names of all keys.
+//!
+//! The only module that knows the client library. Everything else says *what* it wants: a
+//! [`ScriptCall`] (an atomic step) or one of the few plain reads on [`Redis`].
+//!
+//! Read in this order: [`keys`] (every key, in one place), [`script`] (one Lua file = one atomic
+//! step), [`reply`] (what a script answered), [`client`] (timeouts, in-flight limit, breaker),
+//! [`error`] (what a caller may conclude from a failure).
+//!
+//! # Invariants
+//!
+//! * A script runs at least once per call, never exactly once: the library re-sends after a
+//!   reconnect, so every script is safe to repeat.
+//! * A script that Redis does not know is never sent with `EVAL`: a forgotten script is the sign of
+//!   a new Redis process, and [`Redis::on_forgotten`] settles the lines before anything is loaded.
+//! * No call waits longer than its timeout, and none is queued while Redis does not answer.
+
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod keys;
+pub mod reply;
+pub mod script;
+
+pub use client::Redis;
+pub use config::RedisConfig;
+pub use error::RedisError;
+pub use keys::{ConcertKeys, Key};
+pub use reply::{Reply, ReplyFault};
+pub use script::{Args, LuaScript, ScriptCall};
