@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod concerts;
 pub mod redis;
 pub mod words;

@@ -1,0 +1,96 @@
+//! One concert, and what its dates mean on the clock.
+
+use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone};
+use chrono_tz::Tz;
+
+use crate::redis::ConcertKeys;
+use crate::words::{ConcertDate, ConcertId, SeatNumber, Won};
+
+/// What is sold: bookable dates with numbered seats 1..=n at one price, behind one waiting line.
+#[derive(Debug, Clone)]
+pub struct Concert {
+    /// Its id.
+    pub id: ConcertId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its dates, ascending, each once; 1 to [`Self::DATES_MAX`].
+    pub dates: Vec<ConcertDate>,
+    /// The number of seats of every date; seats are numbered from 1.
+    pub seats: SeatNumber,
+    /// The price of every seat.
+    pub price: Won,
+    /// The zone in which dates and `expireAt` are given.
+    pub time_zone: Tz,
+    /// Nobody is promoted before.
+    pub opens_at: Option<DateTime<FixedOffset>>,
+    /// The most active tokens; `ONSALE_CAPACITY` if not set.
+    pub capacity: Option<u32>,
+    /// The most tokens promoted per second; `ONSALE_BATCH` if not set.
+    pub batch: Option<u32>,
+    /// Its keys in Redis.
+    pub keys: ConcertKeys,
+}
+
+impl Concert {
+    /// The most dates of a concert: some scripts take the keys of every date.
+    pub const DATES_MAX: usize = 40;
+
+    /// Whether the concert is played on `date`.
+    #[must_use]
+    pub fn has_date(&self, date: ConcertDate) -> bool {
+        self.dates.binary_search(&date).is_ok()
+    }
+
+    /// Seats of all dates together.
+    #[must_use]
+    pub fn seats_total(&self) -> u64 {
+        u64::from(self.seats.get()) * self.dates.len() as u64
+    }
+
+    /// When `date` becomes past: the first moment of the next day in the concert's zone, Unix ms.
+    #[must_use]
+    pub fn date_ends_ms(&self, date: ConcertDate) -> u64 {
+        let next = date
+            .checked_add_days(Days::new(1))
+            .unwrap_or(date)
+            .and_time(NaiveTime::MIN);
+        // A zone that skips midnight has no such local time; the day then ends an hour later.
+        let end = self
+            .time_zone
+            .from_local_datetime(&next)
+            .earliest()
+            .or_else(|| {
+                (next + chrono::Duration::hours(1))
+                    .and_local_timezone(self.time_zone)
+                    .earliest()
+            });
+        end.and_then(|end| u64::try_from(end.timestamp_millis()).ok())
+            .unwrap_or(0)
+    }
+
+    /// The dates that are not past at `now_ms` (Redis' clock, Unix ms), ascending.
+    pub fn bookable_dates(&self, now_ms: u64) -> impl Iterator<Item = ConcertDate> + '_ {
+        self.dates
+            .iter()
+            .copied()
+            .filter(move |date| now_ms < self.date_ends_ms(*date))
+    }
+
+    /// A moment in the API's form `YYYY-MM-DD hh:mm:ss`, in the concert's zone.
+    #[must_use]
+    pub fn local_time(&self, unix_ms: u64) -> String {
+        let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+        match self.time_zone.timestamp_opt(seconds, 0).single() {
+            Some(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
+            None => String::new(),
+        }
+    }
+
+    /// The opening in Unix ms; 0 if the sale is open from the start.
+    #[must_use]
+    pub fn opens_at_ms(&self) -> u64 {
+        self.opens_at
+            .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
+            .unwrap_or(0)
+    }
+}
