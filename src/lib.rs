@@ -5,3 +5,5 @@
 pub mod concerts;
 pub mod redis;
 pub mod words;
+
+pub mod http;

@@ -1,0 +1,58 @@
+//! Settings of the HTTP server.
+
+use std::time::Duration;
+
+/// Limits that protect the server from its clients. None of them is needed by a well-behaved one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The most open connections. One more is answered 503 `overloaded` and closed.
+    ///
+    /// Protects memory (about 20 KiB each) and file descriptors; must stay well below the
+    /// process' limit of open files. Too low: idle keep-alive clients lock others out.
+    pub connections_max: usize,
+
+    /// The most requests in work at one moment; one more is answered 503 `overloaded`.
+    ///
+    /// Protects everybody's latency: what cannot be served soon is refused at once. Too low:
+    /// a burst is refused although Redis and PostgreSQL could have taken it.
+    pub requests_max: usize,
+
+    /// From the first byte of a request to the end of its head; also from accepting a connection
+    /// to its first byte. Later the connection is closed.
+    ///
+    /// Protects against clients that send a byte now and then. Too low: slow mobile networks fail.
+    pub header_timeout: Duration,
+
+    /// How long a connection may stay open without a request, or without taking anything of an
+    /// answer that is being sent.
+    ///
+    /// Must be above the longest `pollAfter` (36 s), so that pollers keep their connection.
+    pub idle_timeout: Duration,
+
+    /// From a handler's wish for the body to the body's end; later the answer is 408.
+    pub body_timeout: Duration,
+
+    /// The largest body; a larger one is answered 413. The API promises 16 KiB.
+    pub body_bytes_max: usize,
+
+    /// The largest request line and header fields together; more is answered 431 by hyper.
+    pub head_bytes_max: usize,
+
+    /// How long a stop waits for requests in work before it drops their connections.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            requests_max: 8_192,
+            header_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(10),
+            body_bytes_max: 16 * 1024,
+            head_bytes_max: 32 * 1024,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The body as bytes: its type, its size and its deadline.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::context;
+use super::problem::{Code, Problem};
+
+/// What a body without `Content-Type` is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Untyped {
+    /// JSON: clients that put a body into a GET often leave the type out.
+    Json,
+    /// Not JSON: 415.
+    Refused,
+}
+
+/// The whole body; empty if there is none, whatever `Content-Type` says about it.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    untyped: Untyped,
+) -> Result<Bytes, Problem> {
+    use axum::body::HttpBody as _;
+
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    check_type(headers, untyped)?;
+
+    let limits = context::body_limits();
+    let too_large = || {
+        let limit = limits.bytes_max;
+        Problem::new(Code::PayloadTooLarge)
+            .detail(format!("a body has at most {limit} bytes"))
+            .with("limit", limit)
+    };
+    if announced_length(headers).is_some_and(|length| length > limits.bytes_max as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(
+        limits.timeout,
+        Limited::new(body, limits.bytes_max).collect(),
+    )
+    .await
+    {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::bad_request("the body did not arrive whole")),
+        Err(_) => {
+            let seconds = limits.timeout.as_secs_f32();
+            Err(Problem::new(Code::RequestTimeout)
+                .detail(format!("the body did not arrive within {seconds} seconds")))
+        }
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn check_type(headers: &HeaderMap, untyped: Untyped) -> Result<(), Problem> {
+    let refused = |detail| Err(Problem::new(Code::UnsupportedMediaType).detail(detail));
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding != "identity")
+    {
+        return refused("the body must not be compressed");
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match (types.next(), types.next()) {
+        (None, _) if untyped == Untyped::Json => Ok(()),
+        (None, _) => refused("the body needs Content-Type: application/json"),
+        (Some(_), Some(_)) => refused("Content-Type is given twice"),
+        (Some(media_type), None) if media_type.to_str().is_ok_and(is_json) => Ok(()),
+        (Some(_), None) => refused("Content-Type must be application/json, in UTF-8"),
+    }
+}
+
+/// Whether a `Content-Type` means JSON in UTF-8: `application/json` or `application/*+json`.
+fn is_json(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json = essence.strip_prefix("application/").is_some_and(|subtype| {
+        subtype == "json"
+            || subtype
+                .strip_suffix("+json")
+                .is_some_and(|name| !name.is_empty())
+    });
+    json && parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("application/json", true)]
+    #[case("Application/JSON; charset=UTF-8", true)]
+    #[case("application/json;charset=\"utf-8\"", true)]
+    #[case("application/json; v=1", true)]
+    #[case("application/merge-patch+json", true)]
+    #[case("application/json; charset=utf-16", false)]
+    #[case("application/+json", false)]
+    #[case("application/jsonp", false)]
+    #[case("text/json", false)]
+    #[case("text/plain", false)]
+    #[case("", false)]
+    fn only_json_in_utf8_is_json(#[case] media_type: &str, #[case] expected: bool) {
+        assert_eq!(is_json(media_type), expected);
+    }
+}

@@ -1,0 +1,35 @@
+//! HTTP plumbing: everything about requests and answers that is the same for every slice.
+//!
+//! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
+//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`layers`]
+//! (what surrounds every handler).
+//!
+//! # Invariants
+//!
+//! * Every answer that this crate makes has an `X-Request-Id`; every error answer is
+//!   `application/problem+json`.
+//! * No input makes a panic reach the client, and none waits without a deadline.
+//! * No query string, no header value and no body is ever logged.
+//!
+//! # What is not here
+//!
+//! No route, no slice, no store. A token's text is found here and judged in the queue slice.
+
+pub mod answer;
+mod code;
+mod config;
+mod content;
+pub mod context;
+pub mod credentials;
+pub mod extract;
+pub mod fields;
+mod json;
+pub mod layers;
+pub mod problem;
+mod query;
+
+pub use code::Code;
+pub use config::HttpConfig;
+pub use extract::{JsonBody, OptionalJsonBody, QueryOrBody};
+pub use fields::{FieldSpec, Fields, FromFields, Kind};
+pub use problem::Problem;
