@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod concerts;
+pub mod local;
 pub mod redis;
 pub mod words;
 

@@ -1,0 +1,35 @@
+//! Private Redis and PostgreSQL as child processes, for `onsale dev`, tests and benches alike.
+//!
+//! A [`DataFolder`] belongs to one process at a time; in it run one [`LocalRedis`] and one
+//! [`LocalPostgres`], reachable through unix sockets only. [`LocalStores`] is both; [`shared`] is
+//! the pair that all tests of a process use.
+//!
+//! # What holds
+//!
+//! * The children end with this process: dropped in order, told by the system (Linux), or found by
+//!   the next start through their pid files.
+//! * Nothing is deleted in a folder that was not made here.
+//! * A server that does not come up is an error that shows the end of its log.
+//!
+//! # What is not here
+//!
+//! No schema, no clients, no settings of the application: whoever starts the stores gets two URLs.
+
+mod account;
+mod child;
+mod folder;
+mod leftover;
+mod postgres;
+mod programs;
+mod redis;
+mod server;
+mod stores;
+mod throwaway;
+
+pub use folder::DataFolder;
+pub use postgres::{LocalPostgres, PostgresOptions};
+pub use redis::{LocalRedis, RedisOptions};
+pub use stores::{Durability, LocalStores, StoresOptions, shared};
+
+#[cfg(test)]
+mod tests;
