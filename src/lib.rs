@@ -4,6 +4,7 @@
 
 pub mod concerts;
 pub mod local;
+pub mod postgres;
 pub mod redis;
 pub mod words;
 
