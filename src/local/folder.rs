@@ -43,6 +43,23 @@ struct Inner {
     sockets: Mutex<Vec<PathBuf>>,
 }
 
+/// Where data goes unless somebody says where: into `data` in the folder `near`.
+///
+/// As root, PostgreSQL's account may not get there (a home folder of mode 700); then it is a
+/// folder of its own under `/var/lib` for each `near`.
+pub fn default_data_dir(near: &Path) -> anyhow::Result<PathBuf> {
+    let near = near
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", near.display()))?;
+    if let Some(account) = Account::for_postgres()?
+        && account.barred_at(&near)?.is_some()
+    {
+        let name = format!("onsale-{}", short_digest(&near));
+        return Ok(Path::new("/var/lib").join(name));
+    }
+    Ok(near.join("data"))
+}
+
 impl DataFolder {
     /// Opens, and if need be makes, a folder for data that stays.
     ///
@@ -151,10 +168,7 @@ impl DataFolder {
         if fits(part, socket) {
             return Ok(part.to_owned());
         }
-        let digest = Sha256::digest(part.as_os_str().as_bytes());
-        let name = digest[..8].iter().fold("onsale-".to_owned(), |name, byte| {
-            format!("{name}{byte:02x}")
-        });
+        let name = format!("onsale-{}", short_digest(part));
         let parents = [std::env::temp_dir(), PathBuf::from("/tmp")];
         let parent = parents
             .iter()
@@ -243,6 +257,13 @@ fn fits(folder: &Path, socket: &str) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     let bytes = folder.as_os_str().as_bytes();
     bytes.iter().all(plain) && bytes.len() + 1 + socket.len() <= SOCKET_PATH_BYTES_MAX
+}
+
+/// 16 hex digits that stand for a path.
+fn short_digest(path: &Path) -> String {
+    let digest = Sha256::digest(path.as_os_str().as_bytes());
+    let head: [u8; 8] = std::array::from_fn(|at| digest[at]);
+    format!("{:016x}", u64::from_be_bytes(head))
 }
 
 /// Makes a folder with a predictable name in a place where everybody may write; one that somebody

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::ensure;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::server::poll_until;
+use super::server::{poll_until, signal_children};
 
 /// How long a server gets to write its data down before it is killed.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// A pid file and the server that wrote it.
 struct Leftover {
+    pid_file: PathBuf,
     pid: Pid,
     program: &'static str,
     folder: PathBuf,
@@ -25,41 +26,31 @@ struct Leftover {
     stop: Signal,
 }
 
-/// Stops, in order, whatever still runs in the parts of a data folder.
+/// Stops, in order, whatever still runs in the parts of a data folder, and clears its pid files.
+///
+/// A pid file that stays would make PostgreSQL refuse to start once the system has given the pid
+/// to somebody else; here the folder's lock and the check of the process are the better proof.
 pub(super) async fn stop_all(root: &Path) -> anyhow::Result<()> {
-    for server in running(root) {
-        let pid = server.pid.as_raw_nonzero();
-        tracing::info!(
-            pid,
-            program = server.program,
-            "stopping a server that was left behind"
-        );
-        // A stopped process handles no other signal.
-        let _ = kill_process(server.pid, Signal::CONT);
-        let _ = kill_process(server.pid, server.stop);
-        if poll_until(GRACE, || !server.runs()).await {
-            continue;
+    for server in found(root) {
+        if server.runs() {
+            server.stop().await?;
         }
-        let _ = kill_process(server.pid, Signal::KILL);
-        if !poll_until(GRACE, || !server.runs()).await {
-            bail!(
-                "the {} with pid {pid} of an earlier run does not end",
-                server.program
-            );
-        }
+        let _ = fs::remove_file(&server.pid_file);
     }
     Ok(())
 }
 
 /// Kills whatever still runs there: its data is about to be deleted.
 pub(super) async fn kill_all(root: &Path) {
-    for server in running(root) {
+    for server in found(root).into_iter().filter(Leftover::runs) {
+        let _ = kill_process(server.pid, Signal::STOP);
+        signal_children(server.pid, Signal::KILL);
         let _ = kill_process(server.pid, Signal::KILL);
         poll_until(Duration::from_secs(5), || !server.runs()).await;
     }
 }
 
-fn running(root: &Path) -> Vec<Leftover> {
+fn found(root: &Path) -> Vec<Leftover> {
     let Ok(parts) = fs::read_dir(root) else {
         return Vec::new();
     };
@@ -68,25 +59,54 @@ fn running(root: &Path) -> Vec<Leftover> {
         .flat_map(|part| {
             let (part, data) = (part.path(), part.path().join("data"));
             [
-                Leftover::read(&part.join("redis.pid"), "redis-server", part, Signal::TERM),
-                Leftover::read(&data.join("postmaster.pid"), "postgres", data, Signal::INT),
+                Leftover::read(part.join("redis.pid"), "redis-server", part, Signal::TERM),
+                Leftover::read(data.join("postmaster.pid"), "postgres", data, Signal::INT),
             ]
         })
         .flatten()
-        .filter(Leftover::runs)
         .collect()
 }
 
 impl Leftover {
-    fn read(pid_file: &Path, program: &'static str, folder: PathBuf, stop: Signal) -> Option<Self> {
-        let text = fs::read_to_string(pid_file).ok()?;
+    fn read(
+        pid_file: PathBuf,
+        program: &'static str,
+        folder: PathBuf,
+        stop: Signal,
+    ) -> Option<Self> {
+        let text = fs::read_to_string(&pid_file).ok()?;
         let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
         Some(Self {
+            pid_file,
             pid,
             program,
             folder,
             stop,
         })
+    }
+
+    async fn stop(&self) -> anyhow::Result<()> {
+        let pid = self.pid.as_raw_nonzero();
+        tracing::info!(
+            pid,
+            program = self.program,
+            "stopping a server that was left behind"
+        );
+        // A stopped process handles no other signal.
+        signal_children(self.pid, Signal::CONT);
+        let _ = kill_process(self.pid, Signal::CONT);
+        let _ = kill_process(self.pid, self.stop);
+        if poll_until(GRACE, || !self.runs()).await {
+            return Ok(());
+        }
+        let _ = kill_process(self.pid, Signal::KILL);
+        let killed = poll_until(GRACE, || !self.runs()).await;
+        ensure!(
+            killed,
+            "the {} with pid {pid} of an earlier run does not end",
+            self.program
+        );
+        Ok(())
     }
 
     /// Whether the pid still is that server in that folder. A zombie does not count.

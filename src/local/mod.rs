@@ -26,7 +26,7 @@ mod server;
 mod stores;
 mod throwaway;
 
-pub use folder::DataFolder;
+pub use folder::{DataFolder, default_data_dir};
 pub use postgres::{LocalPostgres, PostgresOptions};
 pub use redis::{LocalRedis, RedisOptions};
 pub use stores::{Durability, LocalStores, StoresOptions, shared};

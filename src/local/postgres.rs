@@ -27,6 +27,10 @@ const SOCKET: &str = ".s.PGSQL.5432";
 /// How long a database may take to be made, with the time for its template to become free.
 const CREATE_MAX: Duration = Duration::from_secs(20);
 
+/// What PostgreSQL says when backends of a killed server have not noticed yet; and how long they get.
+const ORPHANS_HINT: &str = "pre-existing shared memory block";
+const ORPHANS_MAX: Duration = Duration::from_secs(10);
+
 /// How a private PostgreSQL is run.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
@@ -152,7 +156,7 @@ impl LocalPostgres {
             let Err(err) = self.execute(&create).await else {
                 return Ok(());
             };
-            // object_in_use, and the unique violation of two makers who race for the same template.
+            // object_in_use: somebody is still connected to the template.
             let busy = err
                 .as_database_error()
                 .and_then(sqlx::error::DatabaseError::code);
@@ -161,6 +165,13 @@ impl LocalPostgres {
             }
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Makes a database under a name of its own and returns its address: one for each test.
+    pub async fn fresh_database(&self, template: Option<&str>) -> anyhow::Result<String> {
+        let name = format!("fresh_{}", uuid::Uuid::new_v4().simple());
+        self.create_database(&name, template).await?;
+        Ok(self.url_of(&name))
     }
 
     /// Removes a database and cuts the connections to it.
@@ -248,7 +259,16 @@ impl LocalPostgres {
             connection.context("no answer")??.close().await?;
             Ok(())
         };
-        self.server.start(&launch, ready).await
+        let deadline = Instant::now() + ORPHANS_MAX;
+        loop {
+            let Err(err) = self.server.start(&launch, ready).await else {
+                return Ok(());
+            };
+            if !err.to_string().contains(ORPHANS_HINT) || Instant::now() > deadline {
+                return Err(err);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     fn args(&self) -> Vec<OsString> {

@@ -17,6 +17,9 @@ use super::server::{Endings, Server};
 
 const SOCKET: &str = "redis.sock";
 
+/// How often a free TCP port is looked for: between the look and the use it can be lost.
+const TCP_PORT_TRIES: u32 = 3;
+
 /// How a private Redis is run.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -84,22 +87,29 @@ impl LocalRedis {
             abandoned,
         };
         let server = Server::new("redis-server", part.join("redis.log"), endings);
-        let tcp_port = if options.tcp {
-            Some(free_port()?)
-        } else {
-            None
-        };
-        let redis = Self {
+        let folder = folder.clone();
+        let mut redis = Self {
             server,
             program,
             part,
             socket,
-            tcp_port,
+            tcp_port: None,
             options,
-            folder: folder.clone(),
+            folder,
         };
-        redis.run().await?;
-        Ok(redis)
+        let mut tries = if redis.options.tcp { TCP_PORT_TRIES } else { 1 };
+        loop {
+            if redis.options.tcp {
+                redis.tcp_port = Some(free_port()?);
+            }
+            tries -= 1;
+            match redis.run().await {
+                Ok(()) => return Ok(redis),
+                Err(err) if tries == 0 => return Err(err),
+                // Somebody may have taken the port meanwhile.
+                Err(_) => {}
+            }
+        }
     }
 
     /// Starts Redis in a folder that is removed with it.

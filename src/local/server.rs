@@ -93,16 +93,17 @@ impl Server {
 
     /// The pid of the running child.
     pub(super) fn pid(&self) -> Option<Pid> {
-        let child = self.child.lock();
-        child
-            .as_ref()
-            .filter(|child| child.status().is_none())
-            .map(|child| child.pid())
+        self.running().map(|child| child.pid())
+    }
+
+    fn running(&self) -> Option<Arc<Child>> {
+        let child = self.child.lock().clone();
+        child.filter(|child| child.status().is_none())
     }
 
     /// Ends it in order; kills it if that takes too long.
     pub(super) async fn stop(&self) -> anyhow::Result<()> {
-        let Some(child) = self.child.lock().clone() else {
+        let Some(child) = self.running() else {
             return Ok(());
         };
         self.resume();
@@ -120,28 +121,28 @@ impl Server {
 
     /// Kills it and its own children with SIGKILL, and waits for its end.
     pub(super) async fn kill(&self) {
-        let Some(child) = self.child.lock().clone() else {
+        let Some(child) = self.running() else {
             return;
         };
         // Stopped first, so that it cannot react to the death of its children.
         child.signal(Signal::STOP);
-        signal_children(&child, Signal::KILL);
+        signal_children(child.pid(), Signal::KILL);
         child.signal(Signal::KILL);
         child.ended_within(STOP_MAX).await;
     }
 
     /// Stops the clock of it and its children (SIGSTOP): it keeps its sockets and says nothing.
     pub(super) fn pause(&self) {
-        if let Some(child) = self.child.lock().as_ref() {
+        if let Some(child) = self.running() {
             child.signal(Signal::STOP);
-            signal_children(child, Signal::STOP);
+            signal_children(child.pid(), Signal::STOP);
         }
     }
 
     /// Undoes [`Server::pause`].
     pub(super) fn resume(&self) {
-        if let Some(child) = self.child.lock().as_ref() {
-            signal_children(child, Signal::CONT);
+        if let Some(child) = self.running() {
+            signal_children(child.pid(), Signal::CONT);
             child.signal(Signal::CONT);
         }
     }
@@ -165,7 +166,7 @@ impl Drop for Server {
         let Some(child) = self.child.get_mut().take() else {
             return;
         };
-        signal_children(&child, Signal::CONT);
+        signal_children(child.pid(), Signal::CONT);
         child.signal(Signal::CONT);
         child.signal(self.endings.abandoned);
         if !child.ended_within_blocking(Duration::from_secs(10)) {
@@ -175,12 +176,10 @@ impl Drop for Server {
     }
 }
 
-/// Sends a signal to the children of a child.
-fn signal_children(child: &Child, signal: Signal) {
-    if child.status().is_none() {
-        for pid in children_of(child.pid()) {
-            let _ = kill_process(pid, signal);
-        }
+/// Sends a signal to the children of a process.
+pub(super) fn signal_children(parent: Pid, signal: Signal) {
+    for pid in children_of(parent) {
+        let _ = kill_process(pid, signal);
     }
 }
 
