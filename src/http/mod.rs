@@ -27,9 +27,11 @@ mod json;
 pub mod layers;
 pub mod problem;
 mod query;
+pub mod store_errors;
 
 pub use code::Code;
 pub use config::HttpConfig;
 pub use extract::{JsonBody, OptionalJsonBody, QueryOrBody};
 pub use fields::{FieldSpec, Fields, FromFields, Kind};
 pub use problem::Problem;
+pub use store_errors::{Effect, redis_problem};

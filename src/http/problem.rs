@@ -46,6 +46,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     members: Vec<(&'static str, Value)>,
     retry_after_seconds: Option<u32>,
+    /// For the log alone: the failure behind this answer.
+    cause: Option<String>,
 }
 
 impl Problem {
@@ -56,6 +58,7 @@ impl Problem {
             detail: Cow::Borrowed(code.title()),
             members: Vec::new(),
             retry_after_seconds: None,
+            cause: None,
         }
     }
 
@@ -110,6 +113,12 @@ impl Problem {
     pub fn retry_after(mut self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.retry_after_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
+        self
+    }
+
+    /// Remembers the failure behind this answer for the log; the client reads nothing of it.
+    pub fn caused_by(mut self, error: &dyn Error) -> Self {
+        self.cause = Some(error_chain(error));
         self
     }
 
@@ -176,7 +185,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let failure = FailureCause {
             code: self.code,
-            chain: None,
+            chain: self.cause.clone(),
         };
         // Members are `Value`s and strings already, so this cannot fail; if it did, the status
         // and the code's name would still be told.
