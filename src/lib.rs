@@ -5,6 +5,7 @@
 pub mod concerts;
 pub mod local;
 pub mod postgres;
+pub mod queue;
 pub mod redis;
 pub mod words;
 

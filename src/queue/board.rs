@@ -1,0 +1,253 @@
+//! The board: what a server knows of one line at one moment, immutable and shared by many threads.
+//!
+//! Position = place − head + 1 − dead places strictly between. Boards are made by
+//! [`super::catch_up`], which alone decides when the dead places are complete.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dead::{Among, DeadEntry, DeadSet};
+use super::estimate::Outlook;
+use crate::concerts::Generation;
+use crate::words::Place;
+
+/// What one read of `queue/board` answers.
+#[derive(Debug, Clone)]
+pub struct BoardReading {
+    /// The line at that moment.
+    pub facts: BoardFacts,
+    /// Dead entries with an ordinal above [`super::Ask::after`], the lowest ordinals first.
+    pub dead: Vec<DeadEntry>,
+    /// Whether `dead` holds all of them; `false` if the read's limit cut some off.
+    pub dead_complete: bool,
+}
+
+/// A line at one moment of Redis' clock.
+#[derive(Debug, Clone)]
+pub struct BoardFacts {
+    /// Redis' clock at the read, Unix ms.
+    pub redis_now_ms: u64,
+    /// `{c<id>}:run`; none if the line was never settled.
+    pub run: Option<Arc<str>>,
+    /// `{c<id>}:epoch`; none if the sold set was not rebuilt yet.
+    pub epoch: Option<Arc<str>>,
+    /// `{c<id>}:seq`, the last place given; none if nothing is known.
+    pub last: Option<Place>,
+    /// The lowest waiting place; none if nobody waits.
+    pub head: Option<Place>,
+    /// How many wait.
+    pub waiting: u64,
+    /// How many active tokens live, by the clock (`ZCOUNT active (now +inf`).
+    pub active: u64,
+    /// How many were ever promoted (`promoted` in `{c<id>}:stats`).
+    pub promoted: u64,
+    /// Seats sold, over all dates.
+    pub sold: u64,
+    /// Seats there are, over all dates.
+    pub seats: u64,
+    /// The knobs that hold: the live ones, else the server's.
+    pub settings: LineSettings,
+}
+
+impl BoardFacts {
+    /// Whether every seat of every date is sold.
+    #[must_use]
+    pub fn is_sold_out(&self) -> bool {
+        self.sold >= self.seats
+    }
+
+    /// Whether promotion lets anybody in at all.
+    #[must_use]
+    pub fn is_promoting(&self) -> bool {
+        let settings = &self.settings;
+        !settings.paused && !self.is_sold_out() && self.redis_now_ms >= settings.opens_at_ms
+    }
+
+    /// Active tokens that capacity still allows.
+    #[must_use]
+    pub fn free_slots(&self) -> u64 {
+        u64::from(self.settings.capacity).saturating_sub(self.active)
+    }
+
+    /// The lowest waiting place, or the next number if nobody waits.
+    pub(super) fn front(&self) -> u64 {
+        match (self.head, self.last) {
+            (Some(head), _) => head.get(),
+            (None, last) => last.map_or(0, Place::get) + 1,
+        }
+    }
+}
+
+/// The knobs of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineSettings {
+    /// The most active tokens at any moment.
+    pub capacity: u32,
+    /// The most tokens promoted per second.
+    pub batch: u32,
+    /// Whether promotion was halted by an operator.
+    pub paused: bool,
+    /// Nobody is promoted before, Unix ms; 0 if the sale is open from the start.
+    pub opens_at_ms: u64,
+}
+
+/// What a board says of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBoard {
+    /// Below the head: it was served. Only `{c<id>}:token:<place>` knows what came of it.
+    Served,
+    /// It waits; 1 is next.
+    Waiting {
+        /// Its position.
+        position: u64,
+    },
+    /// It will never be served: it left, or was forgotten by a Redis that lost data.
+    Dead,
+    /// Above the last number that this board knows: ask for a fresh board.
+    Beyond,
+}
+
+/// One immutable snapshot of a line. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Board {
+    facts: BoardFacts,
+    /// [`BoardFacts::front`].
+    front: u64,
+    /// The last number; 0 if none is known.
+    last: u64,
+    dead: Arc<DeadSet>,
+    /// Dead places below the front, that the shared set still counts.
+    dead_below_front: u64,
+    /// Waiting places that left through this server and may not be in `dead` yet; ascending.
+    own_leaves: Arc<[u64]>,
+    outlook: Outlook,
+    sent: Instant,
+}
+
+impl Board {
+    /// How long after its read was sent a board may answer polls.
+    pub const FRESH_FOR: Duration = Duration::from_millis(700);
+
+    pub(super) fn new(
+        facts: BoardFacts,
+        dead: Arc<DeadSet>,
+        outlook: Outlook,
+        sent: Instant,
+    ) -> Self {
+        let front = facts.front();
+        Self {
+            front,
+            last: facts.last.map_or(0, Place::get),
+            dead_below_front: dead.count_below(front),
+            dead,
+            facts,
+            own_leaves: Arc::new([]),
+            outlook,
+            sent,
+        }
+    }
+
+    /// This board with `left` overlaid: places that this server saw leave.
+    pub(super) fn with_own_leaves(&self, left: impl Iterator<Item = Place>) -> Self {
+        let mut own: Vec<u64> = left
+            .map(Place::get)
+            .filter(|place| (self.front..=self.last).contains(place))
+            .filter(|place| self.dead.look_up(*place) != Among::Dead)
+            .collect();
+        own.sort_unstable();
+        own.dedup();
+        Self {
+            own_leaves: own.into(),
+            ..self.clone()
+        }
+    }
+
+    /// What the board says of `place`: two binary searches, no allocation.
+    #[must_use]
+    pub fn position_of(&self, place: Place) -> OnBoard {
+        let place = place.get();
+        if place < self.front {
+            return OnBoard::Served;
+        }
+        if place > self.last {
+            return OnBoard::Beyond;
+        }
+        let dead_below = match self.dead.look_up(place) {
+            Among::Dead => return OnBoard::Dead,
+            Among::Above(dead_below) => dead_below,
+        };
+        let Err(own_below) = self.own_leaves.binary_search(&place) else {
+            return OnBoard::Dead;
+        };
+        let gone = dead_below - self.dead_below_front + own_below as u64;
+        OnBoard::Waiting {
+            position: (place - self.front + 1).saturating_sub(gone).max(1),
+        }
+    }
+
+    /// Whether the board may still answer polls at `now`.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.sent) < Self::FRESH_FOR
+    }
+
+    /// When its last read was sent: everything before that is on it.
+    #[must_use]
+    pub fn sent(&self) -> Instant {
+        self.sent
+    }
+
+    /// Redis' clock at `now`, Unix ms: the read's `TIME` and the time since the read was sent, so
+    /// it may be ahead by one round trip, and is never behind.
+    #[must_use]
+    pub fn redis_now_ms(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.sent).as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        self.facts.redis_now_ms.saturating_add(since)
+    }
+
+    /// What was read.
+    #[must_use]
+    pub fn facts(&self) -> &BoardFacts {
+        &self.facts
+    }
+
+    /// Redis process and rebuild that the board belongs to; none while either is missing.
+    #[must_use]
+    pub fn generation(&self) -> Option<Generation> {
+        Some(Generation {
+            run: self.facts.run.clone()?,
+            epoch: self.facts.epoch.clone()?,
+        })
+    }
+
+    /// How many wait, without those whom this server saw leave.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.facts
+            .waiting
+            .saturating_sub(self.own_leaves.len() as u64)
+    }
+
+    /// The wait that somebody at `position` may expect, in seconds.
+    #[must_use]
+    pub fn estimated_wait_seconds(&self, position: u64) -> u64 {
+        self.outlook.wait_seconds(position)
+    }
+
+    /// How fast the line will be served, as far as it is known.
+    #[must_use]
+    pub fn outlook(&self) -> &Outlook {
+        &self.outlook
+    }
+
+    /// Places that the numbers say wait, less those that Redis counted. Anything but 0 means that
+    /// the line's keys contradict each other (somebody wrote to them by hand): worth an alarm.
+    #[must_use]
+    pub fn discrepancy(&self) -> i64 {
+        let numbers = (self.last + 1).saturating_sub(self.front);
+        let dead = self.dead.count_below(self.last + 1) - self.dead_below_front;
+        let counted = numbers.saturating_sub(dead);
+        i64::try_from(i128::from(counted) - i128::from(self.facts.waiting)).unwrap_or(i64::MAX)
+    }
+}

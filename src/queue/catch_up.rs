@@ -1,0 +1,187 @@
+//! Making boards from readings: several may be needed until all dead places are known.
+//!
+//! One [`BoardBuilder`] per line and server, behind a lock, and one read in flight at a time:
+//! [`BoardBuilder::ask`], read, [`BoardBuilder::take`], until it answers [`Progress::Complete`].
+//! A change of run or epoch, or numbers that went back, discard everything cached.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::board::{Board, BoardFacts, BoardReading};
+use super::dead::{DeadSet, PlaceRange};
+use super::pace::Pace;
+use crate::words::Place;
+
+/// What the next read must ask for. Only the newest one is accepted back.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    after: u64,
+    sent: Instant,
+    serial: u64,
+}
+
+impl Ask {
+    /// Dead entries are wanted with an ordinal above this one.
+    #[must_use]
+    pub fn after(self) -> u64 {
+        self.after
+    }
+}
+
+/// What came of a reading.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// A board, complete as of this reading.
+    Complete(Arc<Board>),
+    /// Not complete yet: ask and read again at once.
+    More,
+    /// The answer to an earlier ask. Ignored; whoever asked later goes on.
+    Outdated,
+}
+
+/// What a server keeps of one line between reads.
+#[derive(Debug)]
+pub struct BoardBuilder {
+    /// The newest reading of this generation.
+    seen: Option<BoardFacts>,
+    /// The highest dead ordinal read.
+    ordinal: u64,
+    dead: Arc<DeadSet>,
+    /// Dead places read since the last complete board.
+    pending: Vec<PlaceRange>,
+    /// Places that left through this server, and when the store's answer came.
+    own_leaves: Vec<(Instant, Place)>,
+    pace: Pace,
+    serial: u64,
+    /// The last complete board of this generation.
+    board: Option<Arc<Board>>,
+    /// A contradiction that reading everything anew did not solve.
+    known_discrepancy: i64,
+}
+
+impl BoardBuilder {
+    /// Nothing read yet. `active_ttl` is what a slot's turnover is guessed by until it was seen.
+    #[must_use]
+    pub fn new(active_ttl: Duration) -> Self {
+        Self {
+            seen: None,
+            ordinal: 0,
+            dead: Arc::default(),
+            pending: Vec::new(),
+            own_leaves: Vec::new(),
+            pace: Pace::new(active_ttl),
+            serial: 0,
+            board: None,
+            known_discrepancy: 0,
+        }
+    }
+
+    /// What to read next; `now` is the moment before the read is sent.
+    pub fn ask(&mut self, now: Instant) -> Ask {
+        self.serial += 1;
+        Ask {
+            after: self.ordinal,
+            sent: now,
+            serial: self.serial,
+        }
+    }
+
+    /// Takes the answer to `ask`.
+    pub fn take(&mut self, ask: Ask, reading: BoardReading) -> Progress {
+        if ask.serial != self.serial {
+            return Progress::Outdated;
+        }
+        // One ask, one answer: the same reading again would find an ordinal that moved on.
+        self.serial += 1;
+        let BoardReading {
+            facts,
+            dead,
+            dead_complete,
+        } = reading;
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| is_another_life(seen, &facts))
+        {
+            self.read_anew();
+            self.own_leaves.clear();
+            if ask.after > 0 {
+                // What it says of dead places begins in the middle of a line that is gone.
+                return Progress::More;
+            }
+        }
+        self.pace.observe(&facts);
+        for entry in dead {
+            self.ordinal = self.ordinal.max(entry.ordinal);
+            self.pending.push(entry.range);
+        }
+        self.seen = Some(facts.clone());
+        if !dead_complete {
+            return Progress::More;
+        }
+        self.complete(ask, facts)
+    }
+
+    /// Notes that `place` left: the store answered so at `answered`. The board to use from now on,
+    /// if there is one.
+    pub fn leave(&mut self, place: Place, answered: Instant) -> Option<Arc<Board>> {
+        // Older ones matter only to boards that are too old to be used.
+        self.own_leaves
+            .retain(|(earlier, _)| *earlier + Board::FRESH_FOR >= answered);
+        self.own_leaves.push((answered, place));
+        let board = self.board.as_ref()?;
+        let board = board.with_own_leaves(self.own_leaves.iter().map(|(_, place)| *place));
+        Some(self.publish(board))
+    }
+
+    fn complete(&mut self, ask: Ask, facts: BoardFacts) -> Progress {
+        let front = facts.front();
+        // Dropping what was served costs a copy, so it waits for new entries or for half of it.
+        let stale = self.dead.ranges_below(front) * 2 > self.dead.ranges();
+        if stale || !self.pending.is_empty() {
+            let pending = std::mem::take(&mut self.pending);
+            self.dead = Arc::new(self.dead.merged(pending, front));
+        }
+        let outlook = self.pace.outlook(&facts);
+        let board = Board::new(facts, Arc::clone(&self.dead), outlook, ask.sent);
+        let discrepancy = board.discrepancy();
+        if discrepancy != self.known_discrepancy {
+            let read_in_part = self.board.is_some();
+            if discrepancy != 0 && read_in_part {
+                self.read_anew();
+                return Progress::More;
+            }
+            self.known_discrepancy = discrepancy;
+        }
+        // A read that was sent after the store's answer shows the leave itself.
+        self.own_leaves
+            .retain(|(answered, _)| *answered >= ask.sent);
+        let board = board.with_own_leaves(self.own_leaves.iter().map(|(_, place)| *place));
+        Progress::Complete(self.publish(board))
+    }
+
+    fn publish(&mut self, board: Board) -> Arc<Board> {
+        let board = Arc::new(board);
+        self.board = Some(Arc::clone(&board));
+        board
+    }
+
+    /// Discards what was read of this line.
+    fn read_anew(&mut self) {
+        self.seen = None;
+        self.ordinal = 0;
+        self.dead = Arc::default();
+        self.pending.clear();
+        self.board = None;
+    }
+}
+
+/// Whether `now` cannot follow `before` in one life of the line's data.
+fn is_another_life(before: &BoardFacts, now: &BoardFacts) -> bool {
+    // In one life numbers are only given and served, never taken back. The front alone may stand
+    // still; `Option` orders a missing number below every other.
+    before.run != now.run
+        || before.epoch != now.epoch
+        || now.last < before.last
+        || now.front() < before.front()
+}
