@@ -132,6 +132,15 @@ pub(super) fn scope<F: Future>(
     CONTEXT.scope(context, inner)
 }
 
+/// Runs `inner` under a request id without being inside a request.
+pub(super) fn with_id<R>(id: RequestId, inner: impl FnOnce() -> R) -> R {
+    let context = RequestContext {
+        id,
+        limits: BodyLimits::from(&HttpConfig::default()),
+    };
+    CONTEXT.sync_scope(context, inner)
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;

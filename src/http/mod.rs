@@ -2,22 +2,24 @@
 //!
 //! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
 //! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`layers`]
-//! (what surrounds every handler).
+//! (what surrounds every handler), [`server`] (connections and their deadlines).
 //!
 //! # Invariants
 //!
 //! * Every answer that this crate makes has an `X-Request-Id`; every error answer is
-//!   `application/problem+json`.
+//!   `application/problem+json`. (hyper itself answers what it cannot parse, see [`server`].)
 //! * No input makes a panic reach the client, and none waits without a deadline.
 //! * No query string, no header value and no body is ever logged.
 //!
 //! # What is not here
 //!
-//! No route, no slice, no store. A token's text is found here and judged in the queue slice.
+//! No route, no slice, no store (but [`store_errors`] says what a store's failure means for a
+//! client). A token's text is found here and judged in the queue slice.
 
 pub mod answer;
 mod code;
 mod config;
+mod connection;
 mod content;
 pub mod context;
 pub mod credentials;
@@ -25,9 +27,15 @@ pub mod extract;
 pub mod fields;
 mod json;
 pub mod layers;
+mod pace;
 pub mod problem;
 mod query;
+pub mod server;
+pub mod sockets;
 pub mod store_errors;
+
+#[cfg(test)]
+mod tests;
 
 pub use code::Code;
 pub use config::HttpConfig;

@@ -139,7 +139,15 @@ impl Problem {
             .or(needed.then_some(RETRY_AFTER_DEFAULT_SECONDS))
     }
 
-    fn headers(&self) -> HeaderMap {
+    /// The members as JSON, with the id of the request at hand.
+    pub(super) fn body(&self) -> Vec<u8> {
+        // Members are `Value`s and strings already, so this cannot fail; if it did, the status
+        // and the code's name would still be told.
+        serde_json::to_vec(self).unwrap_or_else(|_| self.code.as_str().into())
+    }
+
+    /// The header fields of this answer.
+    pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -187,10 +195,7 @@ impl IntoResponse for Problem {
             code: self.code,
             chain: self.cause.clone(),
         };
-        // Members are `Value`s and strings already, so this cannot fail; if it did, the status
-        // and the code's name would still be told.
-        let body = serde_json::to_vec(&self).unwrap_or_else(|_| self.code.as_str().into());
-        let mut response = (self.code.status(), self.headers(), body).into_response();
+        let mut response = (self.code.status(), self.headers(), self.body()).into_response();
         response.extensions_mut().insert(failure);
         response
     }

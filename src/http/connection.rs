@@ -1,0 +1,204 @@
+//! One connection, from its acceptance to its end, and the answers that are written by hand.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::context::{self, RequestId, X_REQUEST_ID};
+use super::pace::{Pace, PacedStream, Patience};
+use super::problem::{Code, Problem};
+
+/// How long an answer that is written by hand may take, at each of its three steps.
+const HAND_STEP: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The peer or the protocol ended it.
+    Closed,
+    /// The peer was slower than [`Patience`] allows.
+    TooSlow,
+    /// The server stopped and did not wait any longer.
+    Abandoned,
+}
+
+/// The two orders of a server that stops.
+#[derive(Debug, Clone)]
+pub(super) struct Orders {
+    /// Finish the request in work, take no other.
+    pub stop: CancellationToken,
+    /// Do not even finish.
+    pub abandon: CancellationToken,
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn run(
+    stream: TcpStream,
+    router: Router,
+    http: &http1::Builder,
+    patience: Patience,
+    orders: Orders,
+) -> End {
+    let now = Instant::now();
+    let pace = Pace::new(patience, now);
+    let io = TokioIo::new(PacedStream::new(stream, pace.clone()));
+    let service_pace = pace.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        service_pace.working(Instant::now());
+        let pace = service_pace.clone();
+        let handled = router.clone().call(request.map(into_body));
+        async move {
+            let answered = handled.await;
+            pace.answered(Instant::now());
+            answered
+        }
+    });
+    let alarm = Box::pin(sleep_until(pace.deadline(now)));
+    let mut served = Served {
+        connection: http.serve_connection(io, service),
+        alarm,
+        pace,
+    };
+
+    let end = tokio::select! {
+        biased;
+        end = &mut served => end,
+        () = orders.stop.cancelled() => {
+            Pin::new(&mut served.connection).graceful_shutdown();
+            tokio::select! {
+                biased;
+                end = &mut served => end,
+                () = orders.abandon.cancelled() => End::Abandoned,
+            }
+        }
+    };
+    if end == End::TooSlow && served.pace.is_in_head() {
+        let stream = served.connection.into_parts().io.into_inner().into_inner();
+        let problem = Problem::new(Code::RequestTimeout)
+            .detail("the request line and header fields did not arrive in time");
+        answer_by_hand(stream, &problem).await;
+    }
+    end
+}
+
+/// Most requests have no body, and an empty one needs no allocation.
+fn into_body(incoming: Incoming) -> Body {
+    if incoming.is_end_stream() {
+        Body::empty()
+    } else {
+        Body::new(incoming)
+    }
+}
+
+/// A connection and its alarm: ends when either does.
+struct Served<S: HttpService<Incoming>> {
+    connection: http1::Connection<TokioIo<PacedStream>, S>,
+    alarm: Pin<Box<Sleep>>,
+    pace: Arc<Pace>,
+}
+
+impl<S> Future for Served<S>
+where
+    S: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+    http1::Connection<TokioIo<PacedStream>, S>: Future + Unpin,
+{
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        // What went wrong here is between the peer and hyper, which has answered it if it could.
+        if Pin::new(&mut self.connection).poll(cx).is_ready() {
+            return Poll::Ready(End::Closed);
+        }
+        let deadline = self.pace.deadline(Instant::now());
+        if deadline < self.alarm.deadline() {
+            self.alarm.as_mut().reset(deadline);
+        }
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let deadline = self.pace.deadline(now);
+            if deadline <= now {
+                return Poll::Ready(End::TooSlow);
+            }
+            self.alarm.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+/// Refuses a connection that is one too many: reads what the client says first, because an
+/// answer before the question confuses some clients, and answers 503.
+pub(super) async fn refuse(mut stream: TcpStream) {
+    let mut ignored = [0; 1_024];
+    if matches!(
+        timeout(HAND_STEP, stream.read(&mut ignored)).await,
+        Ok(Ok(1..))
+    ) {
+        let problem = Problem::new(Code::Overloaded).detail("too many connections are open here");
+        answer_by_hand(stream, &problem).await;
+    }
+}
+
+/// Writes one answer without hyper and closes.
+///
+/// Closing while the client's bytes are unread would reset the connection and may take the answer
+/// with it; so the client has a moment to close first.
+async fn answer_by_hand(mut stream: TcpStream, problem: &Problem) {
+    let answer = by_hand(problem);
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    };
+    if matches!(timeout(HAND_STEP, told).await, Ok(Ok(()))) {
+        let mut ignored = [0; 1_024];
+        let drained = async { while matches!(stream.read(&mut ignored).await, Ok(1..)) {} };
+        // A client that keeps sending is cut off.
+        let _ = timeout(HAND_STEP, drained).await;
+    }
+}
+
+/// A whole HTTP/1.1 answer that ends its connection.
+fn by_hand(problem: &Problem) -> Vec<u8> {
+    let id = RequestId::fresh();
+    let (head, body) = context::with_id(id.clone(), || (problem.headers(), problem.body()));
+    let status = problem.code().status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut answer = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &head {
+        if name != CONNECTION {
+            write_field(&mut answer, name.as_str(), value.as_bytes());
+        }
+    }
+    write_field(&mut answer, X_REQUEST_ID.as_str(), id.as_str().as_bytes());
+    write_field(&mut answer, CONNECTION.as_str(), b"close");
+    write_field(
+        &mut answer,
+        CONTENT_LENGTH.as_str(),
+        body.len().to_string().as_bytes(),
+    );
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(&body);
+    answer
+}
+
+fn write_field(answer: &mut Vec<u8>, name: &str, value: &[u8]) {
+    answer.extend_from_slice(name.as_bytes());
+    answer.extend_from_slice(b": ");
+    answer.extend_from_slice(value);
+    answer.extend_from_slice(b"\r\n");
+}

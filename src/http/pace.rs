@@ -1,0 +1,232 @@
+//! How fast a client must be: what its connection is doing, since when, and until when it may.
+//!
+//! hyper's own header timeout also runs while a kept-alive connection rests between two requests,
+//! so it cannot be 5 s against slow senders and 75 s for pollers at the same time; it makes a new
+//! timer for each request, too. Here a connection has one timer, which is moved only when it
+//! would ring too late.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing ever came: the first byte must come soon.
+    Fresh,
+    /// Between two requests, or sending an answer.
+    Resting,
+    /// A part of a request's head is here.
+    Head,
+    /// A handler is at work; its body and its stores have deadlines of their own.
+    Working,
+}
+
+/// How long each phase may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For [`Phase::Fresh`] and [`Phase::Head`].
+    pub head: Duration,
+    /// For [`Phase::Resting`]; what the peer takes of an answer starts it again.
+    pub rest: Duration,
+}
+
+/// The state of one connection, shared by its socket, its service and its timer.
+///
+/// All three are polled by one task, so no ordering is needed; atomics only make it `Sync`.
+#[derive(Debug)]
+pub(super) struct Pace {
+    opened: Instant,
+    patience: Patience,
+    /// Milliseconds from `opened` to the phase's beginning, times 4, plus the phase.
+    state: AtomicU64,
+}
+
+impl Pace {
+    pub fn new(patience: Patience, opened: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            opened,
+            patience,
+            state: AtomicU64::new(0),
+        })
+    }
+
+    /// A request's head is complete.
+    pub fn working(&self, now: Instant) {
+        self.enter(Phase::Working, now);
+    }
+
+    /// The handler has answered.
+    pub fn answered(&self, now: Instant) {
+        self.enter(Phase::Resting, now);
+    }
+
+    /// Until when the present phase may last.
+    pub fn deadline(&self, now: Instant) -> Instant {
+        let (phase, since) = self.state();
+        match phase {
+            Phase::Fresh | Phase::Head => since + self.patience.head,
+            Phase::Resting => since + self.patience.rest,
+            // Not a deadline, only the next look.
+            Phase::Working => now + self.patience.rest,
+        }
+    }
+
+    /// Whether a request has begun and is not complete, so that an answer would make sense.
+    pub fn is_in_head(&self) -> bool {
+        self.state().0 == Phase::Head
+    }
+
+    fn bytes_came(&self, now: Instant) {
+        if matches!(self.state().0, Phase::Fresh | Phase::Resting) {
+            self.enter(Phase::Head, now);
+        }
+    }
+
+    fn bytes_left(&self, now: Instant) {
+        if self.state().0 == Phase::Resting {
+            self.enter(Phase::Resting, now);
+        }
+    }
+
+    fn enter(&self, phase: Phase, now: Instant) {
+        let since = now.saturating_duration_since(self.opened);
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 2);
+        self.state
+            .store(millis << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> (Phase, Instant) {
+        let state = self.state.load(Ordering::Relaxed);
+        let phase = match state & 3 {
+            0 => Phase::Fresh,
+            1 => Phase::Resting,
+            2 => Phase::Head,
+            _ => Phase::Working,
+        };
+        (phase, self.opened + Duration::from_millis(state >> 2))
+    }
+}
+
+/// A socket that tells its [`Pace`] when bytes come and leave.
+#[derive(Debug)]
+pub(super) struct PacedStream {
+    stream: TcpStream,
+    pace: Arc<Pace>,
+}
+
+impl PacedStream {
+    pub const fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
+        Self { stream, pace }
+    }
+
+    pub fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for PacedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pace.bytes_came(Instant::now());
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for PacedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if polled.is_ready() {
+            self.pace.bytes_left(Instant::now());
+        }
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if polled.is_ready() {
+            self.pace.bytes_left(Instant::now());
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(5);
+    const REST: Duration = Duration::from_secs(75);
+
+    #[test]
+    fn each_phase_has_its_own_deadline() {
+        let opened = Instant::now();
+        let at = |seconds| opened + Duration::from_secs(seconds);
+        let pace = Pace::new(
+            Patience {
+                head: HEAD,
+                rest: REST,
+            },
+            opened,
+        );
+        assert_eq!(pace.deadline(at(1)), at(5), "the first byte");
+
+        pace.bytes_came(at(2));
+        pace.bytes_left(at(3));
+        pace.bytes_came(at(4));
+        assert_eq!(pace.deadline(at(4)), at(7), "no byte prolongs a head");
+
+        pace.working(at(5));
+        pace.bytes_came(at(6));
+        pace.bytes_left(at(6));
+        assert_eq!(pace.deadline(at(1_000)), at(1_075), "work has none here");
+        assert!(!pace.is_in_head());
+
+        pace.answered(at(1_000));
+        assert_eq!(pace.deadline(at(1_001)), at(1_075));
+        pace.bytes_left(at(1_010));
+        assert_eq!(
+            pace.deadline(at(1_010)),
+            at(1_085),
+            "progress starts the rest again"
+        );
+
+        pace.bytes_came(at(1_020));
+        assert_eq!(pace.deadline(at(1_020)), at(1_025));
+        assert!(pace.is_in_head());
+    }
+}

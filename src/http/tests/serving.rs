@@ -1,0 +1,236 @@
+//! Connections: slow clients, too many of them, and an orderly end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use tokio::sync::Notify;
+
+use super::{Client, HttpConfig, PATIENCE, TestServer, request, routes};
+
+const QUICK: Duration = Duration::from_millis(200);
+
+/// A route that answers when it is told to, and tells when it was reached.
+fn waiting_route() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (inner_reached, inner_go_on) = (reached.clone(), go_on.clone());
+    let route = get(move || {
+        let (reached, go_on) = (inner_reached.clone(), inner_go_on.clone());
+        async move {
+            reached.notify_one();
+            go_on.notified().await;
+            "done"
+        }
+    });
+    (
+        Router::new().route("/wait", route).merge(routes()),
+        reached,
+        go_on,
+    )
+}
+
+async fn ask(client: &mut Client, path: &str) -> u16 {
+    client
+        .send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+        .await;
+    client.answer().await.status
+}
+
+#[tokio::test]
+async fn a_connection_serves_many_requests_also_pipelined() {
+    let server = TestServer::start(routes(), HttpConfig::default());
+    let mut client = server.connect().await;
+    for _ in 0..3 {
+        assert_eq!(ask(&mut client, "/look?userId=7").await, 200);
+    }
+    let (first, last) = (
+        b"GET /look?userId=7 HTTP/1.1\r\n\r\n",
+        request("GET /no", "", ""),
+    );
+    client.send(&[first.as_slice(), &last].concat()).await;
+    let both = client.rest().await;
+    assert_eq!(
+        (both.status, both.body.matches("HTTP/1.1 404").count()),
+        (200, 1),
+        "{both:?}"
+    );
+    server.stop.cancel();
+    assert_eq!(server.finished().await.connections, 1);
+}
+
+#[tokio::test]
+async fn a_slow_head_is_408_and_a_rest_between_requests_may_be_longer() {
+    let config = HttpConfig {
+        header_timeout: QUICK,
+        idle_timeout: 5 * QUICK,
+        ..HttpConfig::default()
+    };
+    let server = TestServer::start(routes(), config);
+
+    let started = Instant::now();
+    let mut slow = server.connect().await;
+    slow.send(b"GET /look HTTP/1.1\r\n").await;
+    let answer = slow.rest().await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (408, "request-timeout")
+    );
+    assert!(
+        (QUICK..3 * QUICK).contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
+
+    let mut idle = server.connect().await;
+    assert_eq!(ask(&mut idle, "/look?userId=7").await, 200);
+    let rested = Instant::now();
+    assert_eq!(idle.rest().await.status, 0, "closed without a word");
+    assert!(rested.elapsed() > 3 * QUICK, "{:?}", rested.elapsed());
+}
+
+/// One byte now and then must not prolong a head.
+#[tokio::test]
+async fn a_trickled_head_is_cut_off_in_time() {
+    let config = HttpConfig {
+        header_timeout: QUICK,
+        ..HttpConfig::default()
+    };
+    let server = TestServer::start(routes(), config);
+    let started = Instant::now();
+    let (mut reader, mut writer) = server.connect().await.0.into_split();
+    let trickle = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let mut every = tokio::time::interval(QUICK / 10);
+        while writer.write_all(b"a").await.is_ok() {
+            every.tick().await;
+        }
+    });
+    let mut answer = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut answer);
+    let _ = tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("the server hangs");
+    assert!(started.elapsed() < PATIENCE / 2);
+    assert!(
+        answer.starts_with(b"HTTP/1.1 408 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    trickle.abort();
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let config = HttpConfig {
+        connections_max: 2,
+        ..HttpConfig::default()
+    };
+    let server = TestServer::start(routes(), config);
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    assert_eq!(ask(&mut first, "/look?userId=7").await, 200);
+    assert_eq!(ask(&mut second, "/look?userId=7").await, 200);
+
+    let refused = server
+        .exchange(&request("GET /look?userId=7", "", ""))
+        .await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "overloaded")
+    );
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.header("connection"), Some("close"));
+
+    assert_eq!(
+        ask(&mut first, "/look?userId=7").await,
+        200,
+        "the others notice nothing"
+    );
+    drop(second);
+    // The server learns of the end a moment later; until then the slot is taken.
+    let freed = async {
+        while server
+            .exchange(&request("GET /look?userId=7", "", ""))
+            .await
+            .status
+            != 200
+        {}
+    };
+    tokio::time::timeout(PATIENCE, freed)
+        .await
+        .expect("the slot is free again");
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_request_in_work_and_closes_idle_connections() {
+    let (routes, reached, go_on) = waiting_route();
+    let server = TestServer::start(routes, HttpConfig::default());
+    let (mut idle, mut busy) = (server.connect().await, server.connect().await);
+    assert_eq!(ask(&mut idle, "/look?userId=7").await, 200);
+    busy.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    reached.notified().await;
+
+    server.stop.cancel();
+    assert_eq!(idle.rest().await.status, 0);
+    let closed = async { while tokio::net::TcpStream::connect(server.address).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, closed)
+        .await
+        .expect("new connections are refused");
+    assert!(!server.serving.is_finished());
+
+    go_on.notify_one();
+    let answer = busy.rest().await;
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
+    let report = server.finished().await;
+    assert_eq!((report.connections >= 2, report.abandoned), (true, 0));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_ever() {
+    let (routes, reached, _go_on) = waiting_route();
+    let config = HttpConfig {
+        shutdown_timeout: QUICK,
+        ..HttpConfig::default()
+    };
+    let server = TestServer::start(routes, config);
+    let mut busy = server.connect().await;
+    busy.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    reached.notified().await;
+
+    server.stop.cancel();
+    assert_eq!(busy.rest().await.status, 0);
+    assert_eq!(server.finished().await.abandoned, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
+    let big = get(|| async { vec![b'x'; 64 << 20] });
+    let config = HttpConfig {
+        idle_timeout: QUICK,
+        ..HttpConfig::default()
+    };
+    let server = TestServer::start(Router::new().route("/big", big), config);
+    let mut client = server.connect().await;
+    client.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    server.stop.cancel();
+    let report = server.finished().await;
+    assert_eq!(
+        report.abandoned, 0,
+        "the idle deadline, not the stop's, ended it"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_its_connection() {
+    let (routes, reached, _go_on) = waiting_route();
+    let server = TestServer::start(routes, HttpConfig::default());
+    let mut client = server.connect().await;
+    client.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    reached.notified().await;
+    drop(client);
+    server.stop.cancel();
+    assert_eq!(server.finished().await.abandoned, 0);
+}
