@@ -2,7 +2,7 @@
 //!
 //! `axum::serve` has no deadline for a request's head and no bound on connections, so a few
 //! thousand slow senders would stop a sale. Here every connection has deadlines
-//! ([`super::pace`]), and one above the limit is answered 503 `overloaded` and closed: waiting
+//! (see `pace.rs`), and one above the limit is answered 503 `overloaded` and closed: waiting
 //! unaccepted behind idle keep-alive connections could take a minute, and its client would not
 //! know why.
 //!
@@ -26,12 +26,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::HttpConfig;
+use super::config::{HEAD_BYTES_MIN, HttpConfig};
 use super::connection::{self, Orders};
 use super::pace::Patience;
-
-/// hyper panics below this.
-const HEAD_BYTES_MIN: usize = 8_192;
 
 /// The most connections that are being told 503 at one moment; one more is closed without a word.
 const REFUSALS_MAX: usize = 512;
@@ -102,6 +99,7 @@ struct Server {
 
 impl Server {
     fn new(router: Router, stop: CancellationToken, config: &HttpConfig) -> Self {
+        // hyper panics below it.
         let head_bytes_max = config.head_bytes_max.max(HEAD_BYTES_MIN);
         let mut http = http1::Builder::new();
         http.max_header_size(head_bytes_max)
