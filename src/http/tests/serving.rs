@@ -72,6 +72,8 @@ async fn a_slow_head_is_408_on_a_new_and_on_a_kept_connection() {
         let mut slow = server.connect().await;
         for _ in 0..requests_before {
             assert_eq!(ask(&mut slow, "/look?userId=7").await, 200);
+            // Long enough for the connection's timer to have been moved to the end of the rest.
+            tokio::time::sleep(2 * QUICK).await;
         }
         let started = Instant::now();
         slow.send(b"GET /look HTTP/1.1\r\n").await;
