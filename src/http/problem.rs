@@ -190,10 +190,10 @@ impl Serialize for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let failure = FailureCause {
             code: self.code,
-            chain: self.cause.clone(),
+            chain: self.cause.take(),
         };
         let mut response = (self.code.status(), self.headers(), self.body()).into_response();
         response.extensions_mut().insert(failure);
@@ -216,13 +216,12 @@ pub struct FailureCause {
 /// extension, and [`crate::http::layers`] puts it into the one line that it writes per request.
 pub fn respond(problem: Problem, error: &dyn Error) -> Response {
     let worth_telling = problem.code.status().is_server_error() || error.source().is_some();
-    let cause = FailureCause {
-        code: problem.code,
-        chain: worth_telling.then(|| error_chain(error)),
-    };
-    let mut response = problem.into_response();
-    response.extensions_mut().insert(cause);
-    response
+    // A cause that somebody nearer to the failure remembered says more than this error.
+    if worth_telling && problem.cause.is_none() {
+        problem.caused_by(error).into_response()
+    } else {
+        problem.into_response()
+    }
 }
 
 /// The error and all its sources in one line, outermost first.
