@@ -7,6 +7,7 @@ pub mod local;
 pub mod postgres;
 pub mod queue;
 pub mod redis;
+pub mod seats;
 pub mod words;
 
 pub mod http;

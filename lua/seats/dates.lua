@@ -1,0 +1,25 @@
+#!lua flags=no-writes
+--[[
+seats/dates: how many seats are not free, for every date of a concert.
+
+One step, so that all dates are seen at one moment of Redis' clock.
+
+KEYS
+  [1..] sold:<date>, held:<date>   bitmap and zset of every date, in pairs, at most 40 pairs
+
+ARGV: none
+
+Answers
+  {"dates", now_ms, unfree, ...}   sold or held seats, one number per date in the order of KEYS
+
+Reads only. Cost: O(size of the bitmaps + dates × log holds).
+]]
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local answer = { 'dates', now_ms }
+for i = 1, #KEYS, 2 do
+  answer[#answer + 1] = redis.call('BITCOUNT', KEYS[i])
+    + redis.call('ZCOUNT', KEYS[i + 1], '(' .. now_ms, '+inf')
+end
+return answer

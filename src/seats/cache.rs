@@ -1,0 +1,138 @@
+//! Seat lists: encoded once per version of a date, and exact all the same.
+//!
+//! Every hold, release and sale gives its date a new random version, so an equal version means the
+//! same holds and sales. What changes without one is time: a list is good until the next hold lapses
+//! or the date becomes past, measured on the monotonic clock from *before* it was read, so that it
+//! ends too early rather than too late.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono_tz::Tz;
+use parking_lot::{Mutex, RwLock};
+
+use super::domain::SeatReading;
+use super::scripts::ReadSeats;
+use crate::concerts::Concert;
+use crate::redis::{Redis, RedisError};
+use crate::words::{ConcertDate, ConcertId, SeatNumber};
+
+/// A date's version as one `GET` found it, and when that was asked.
+#[derive(Debug)]
+pub struct SeenVersion {
+    asked_at: Instant,
+    version: Option<String>,
+}
+
+/// The list of one date; None: the date is past.
+type List = Option<Bytes>;
+
+struct Cached {
+    /// What the list was made for: a reload of the catalogue may change it.
+    made_for: (SeatNumber, Tz),
+    read_at: Instant,
+    good_until: Instant,
+    version: Option<String>,
+    list: List,
+}
+
+#[derive(Default)]
+struct Slot {
+    cached: Mutex<Option<Arc<Cached>>>,
+    /// One reading at a time, whoever asks.
+    reading: tokio::sync::Mutex<()>,
+}
+
+/// The lists of this server. Holds at most one per date of the catalogue.
+#[derive(Default)]
+pub struct SeatLists {
+    slots: RwLock<HashMap<(ConcertId, ConcertDate), Arc<Slot>>>,
+}
+
+impl SeatLists {
+    /// Reads the version of `date`.
+    pub async fn version(
+        redis: &Redis,
+        concert: &Concert,
+        date: ConcertDate,
+    ) -> Result<SeenVersion, RedisError> {
+        let asked_at = Instant::now();
+        let version = redis.get(&concert.keys.version(date)).await?;
+        Ok(SeenVersion { asked_at, version })
+    }
+
+    /// The free seats of `date`, true at a moment after `seen` was asked for.
+    pub async fn list(
+        &self,
+        redis: &Redis,
+        concert: &Concert,
+        date: ConcertDate,
+        seen: SeenVersion,
+    ) -> Result<List, RedisError> {
+        let slot = self.slot(concert.id, date);
+        if let Some(list) = slot.usable(concert, &seen) {
+            return Ok(list);
+        }
+        let _one_reading = slot.reading.lock().await;
+        // Whoever read while this caller waited may have read for it, too.
+        if let Some(list) = slot.usable(concert, &seen) {
+            return Ok(list);
+        }
+        let read_at = Instant::now();
+        let reading = redis.run(&ReadSeats { concert, date }).await?;
+        let cached = Cached::new(concert, date, reading, read_at);
+        let list = cached.list.clone();
+        *slot.cached.lock() = Some(Arc::new(cached));
+        Ok(list)
+    }
+
+    fn slot(&self, concert: ConcertId, date: ConcertDate) -> Arc<Slot> {
+        if let Some(slot) = self.slots.read().get(&(concert, date)) {
+            return slot.clone();
+        }
+        self.slots
+            .write()
+            .entry((concert, date))
+            .or_default()
+            .clone()
+    }
+}
+
+impl Slot {
+    /// The cached list, if it was true at a moment after `seen` was asked for: still of the version
+    /// seen and not outlived, or read later than that.
+    fn usable(&self, concert: &Concert, seen: &SeenVersion) -> Option<List> {
+        let cached = self.cached.lock().clone()?;
+        if cached.made_for != (concert.seats, concert.time_zone) {
+            return None;
+        }
+        let same = cached.version == seen.version && Instant::now() < cached.good_until;
+        (same || cached.read_at > seen.asked_at).then(|| cached.list.clone())
+    }
+}
+
+impl Cached {
+    fn new(concert: &Concert, date: ConcertDate, reading: SeatReading, read_at: Instant) -> Self {
+        let date_ends_ms = concert.date_ends_ms(date);
+        let past = reading.now_ms >= date_ends_ms;
+        let next_ms = match reading.next_deadline_ms {
+            _ if past => u64::MAX,
+            Some(deadline_ms) => deadline_ms.min(date_ends_ms),
+            None => date_ends_ms,
+        };
+        let good_for =
+            Duration::from_millis(next_ms.saturating_sub(reading.now_ms)).min(GOOD_FOR_MAX);
+        Self {
+            made_for: (concert.seats, concert.time_zone),
+            read_at,
+            good_until: read_at + good_for,
+            list: (!past).then(|| reading.encode_free(concert.seats)),
+            version: reading.version,
+        }
+    }
+}
+
+/// Reading again once an hour costs nothing, and no clock is trusted for longer.
+const GOOD_FOR_MAX: Duration = Duration::from_hours(1);

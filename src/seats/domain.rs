@@ -1,0 +1,254 @@
+//! The rules of seats: what a request may ask for, and which seats of a date are free.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::words::{ConcertDate, Place, SeatNumber, UserId, Won};
+
+/// Who holds seats: a user, through a place in the concert's line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The user that the token is bound to.
+    pub user: UserId,
+    /// The token's place.
+    pub place: Place,
+}
+
+/// The seats of one request: 1 to [`Self::SEATS_MAX`], each once, in the order asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatSelection(Vec<SeatNumber>);
+
+/// A list of seats that is no selection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadSelection {
+    /// None, or too many.
+    #[error("a request names 1 to {} seats, not {given}", SeatSelection::SEATS_MAX)]
+    Length {
+        /// How many were named.
+        given: usize,
+    },
+    /// One seat is named twice.
+    #[error("seat {seat} is named twice")]
+    Repeated {
+        /// That seat.
+        seat: SeatNumber,
+    },
+}
+
+impl SeatSelection {
+    /// The most seats of one request; also bounds the script that holds them.
+    pub const SEATS_MAX: usize = 20;
+
+    /// Several seats.
+    pub fn new(seats: Vec<SeatNumber>) -> Result<Self, BadSelection> {
+        if !(1..=Self::SEATS_MAX).contains(&seats.len()) {
+            return Err(BadSelection::Length { given: seats.len() });
+        }
+        let mut sorted = seats.clone();
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(BadSelection::Repeated { seat: pair[0] }),
+            None => Ok(Self(seats)),
+        }
+    }
+
+    /// The seats, in the order asked.
+    #[must_use]
+    pub fn seats(&self) -> &[SeatNumber] {
+        &self.0
+    }
+
+    /// The first seat that a concert with seats 1..=`last` does not have.
+    #[must_use]
+    pub fn beyond(&self, last: SeatNumber) -> Option<SeatNumber> {
+        self.0.iter().copied().find(|seat| *seat > last)
+    }
+}
+
+impl From<SeatNumber> for SeatSelection {
+    fn from(seat: SeatNumber) -> Self {
+        Self(vec![seat])
+    }
+}
+
+/// A seat set aside until a deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The date.
+    pub date: ConcertDate,
+    /// The seat.
+    pub seat: SeatNumber,
+    /// The id of this hold, new for every hold.
+    pub reservation: Uuid,
+    /// Its price, fixed when it was made.
+    pub price: Won,
+    /// Until when, Unix ms by Redis' clock.
+    pub deadline_ms: u64,
+}
+
+/// Live holds, as they were at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holds {
+    /// That moment: Unix ms by Redis' clock.
+    pub now_ms: u64,
+    /// The holds.
+    pub holds: Vec<Hold>,
+}
+
+impl Holds {
+    /// Whole seconds that `hold` has left; rounded down, so that no client trusts it too long.
+    #[must_use]
+    pub fn expires_in_seconds(&self, hold: &Hold) -> u64 {
+        hold.deadline_ms.saturating_sub(self.now_ms) / 1000
+    }
+
+    /// The hold that ends first.
+    #[must_use]
+    pub fn first_to_end(&self) -> Option<&Hold> {
+        self.holds.iter().min_by_key(|hold| hold.deadline_ms)
+    }
+}
+
+/// What is not free on one date, as it was at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatReading {
+    /// That moment: Unix ms by Redis' clock.
+    pub now_ms: u64,
+    /// The date's version; None if nothing was ever held or sold.
+    pub version: Option<String>,
+    /// Seats sold, as Redis stores them: see [`SoldSeats`].
+    pub sold: SoldSeats,
+    /// When the next hold ends.
+    pub next_deadline_ms: Option<u64>,
+    /// The seats held.
+    pub held: Vec<SeatNumber>,
+}
+
+/// A bitmap with one bit per seat number, most significant bit first; bit 0 is unused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SoldSeats(pub Bytes);
+
+impl SoldSeats {
+    /// Whether `seat` is sold.
+    #[must_use]
+    pub fn contains(&self, seat: SeatNumber) -> bool {
+        let (byte, bit) = position(seat);
+        self.0.get(byte).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// The sold seats, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = SeatNumber> + '_ {
+        let numbers = self.0.iter().zip(0_i128..).flat_map(|(bits, byte)| {
+            (0..8)
+                .filter(move |bit| bits & (0x80 >> bit) != 0)
+                .map(move |bit| byte * 8 + bit)
+        });
+        // A bit outside of the range is no seat; nobody sets one.
+        numbers.filter_map(|number| SeatNumber::try_from(number).ok())
+    }
+}
+
+fn position(seat: SeatNumber) -> (usize, u8) {
+    let number = seat.get() as usize;
+    (number / 8, 0x80 >> (number % 8))
+}
+
+impl SeatReading {
+    /// The answer `{"availableSeats":[…]}` for a concert with seats 1..=`last`, encoded.
+    #[must_use]
+    pub fn encode_free(&self, last: SeatNumber) -> Bytes {
+        let last = last.get();
+        let mut unfree = self.sold.0.to_vec();
+        unfree.resize(last as usize / 8 + 1, 0);
+        for seat in &self.held {
+            let (byte, bit) = position(*seat);
+            if let Some(bits) = unfree.get_mut(byte) {
+                *bits |= bit;
+            }
+        }
+        let free = last.saturating_sub(unfree.iter().map(|bits| bits.count_ones()).sum());
+        let mut body = Vec::with_capacity(32 + 7 * free as usize);
+        body.extend_from_slice(br#"{"availableSeats":["#);
+        let open = body.len();
+        for number in 1..=last {
+            if unfree[number as usize / 8] & (0x80 >> (number % 8)) == 0 {
+                if body.len() > open {
+                    body.push(b',');
+                }
+                push_decimal(&mut body, number);
+            }
+        }
+        body.extend_from_slice(b"]}");
+        body.into()
+    }
+}
+
+/// Appends `number` in decimal. A list may have 100,000 of them, so no formatting machinery.
+fn push_decimal(body: &mut Vec<u8>, number: u32) {
+    let mut digits = [0_u8; 10];
+    let mut start = digits.len();
+    let mut rest = number;
+    while rest > 0 || start == digits.len() {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    body.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seat(number: u32) -> SeatNumber {
+        SeatNumber::try_from(i128::from(number)).expect("a seat")
+    }
+
+    #[test]
+    fn a_selection_is_some_different_seats() {
+        let new = |numbers: &[u32]| SeatSelection::new(numbers.iter().copied().map(seat).collect());
+        assert_eq!(new(&[]), Err(BadSelection::Length { given: 0 }));
+        assert_eq!(
+            new(&[3, 1, 3]),
+            Err(BadSelection::Repeated { seat: seat(3) })
+        );
+        let many: Vec<_> = (1..=21).collect();
+        assert_eq!(new(&many), Err(BadSelection::Length { given: 21 }));
+        let asked = new(&[9, 2]).expect("a selection");
+        assert_eq!(asked.seats(), [seat(9), seat(2)], "the order asked is kept");
+        assert_eq!(asked.beyond(seat(9)), None);
+        assert_eq!(asked.beyond(seat(8)), Some(seat(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_encoded_list_is_everything_neither_sold_nor_held(
+            last in 1_u32..3000,
+            sold in prop::collection::btree_set(1_u32..3000, 0..200),
+            held in prop::collection::btree_set(1_u32..3000, 0..200),
+        ) {
+            let mut bits = vec![0_u8; 400];
+            for number in &sold {
+                let (byte, bit) = position(seat(*number));
+                bits[byte] |= bit;
+            }
+            let sold_seats = SoldSeats(bits.into());
+            prop_assert_eq!(sold_seats.iter().map(SeatNumber::get).collect::<BTreeSet<_>>(), sold.clone());
+            let reading = SeatReading {
+                now_ms: 0,
+                version: None,
+                sold: sold_seats,
+                next_deadline_ms: None,
+                held: held.iter().copied().map(seat).collect(),
+            };
+            let free: Vec<u32> =
+                (1..=last).filter(|number| !sold.contains(number) && !held.contains(number)).collect();
+            let expected = serde_json::json!({ "availableSeats": free }).to_string();
+            prop_assert_eq!(reading.encode_free(seat(last)), expected.as_bytes());
+        }
+    }
+}

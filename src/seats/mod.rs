@@ -1,0 +1,38 @@
+//! Seats: free, held until a deadline, or sold.
+//!
+//! Holds live in Redis and change only through the scripts in `lua/seats/`; sales live in
+//! PostgreSQL and are made by the payments slice, which marks them in Redis' sold bitmap. Read in
+//! this order: [`domain`] (the rules, no I/O), [`routes`] (HTTP), [`service`] (what happens, in
+//! which order), [`scripts`] (Redis), [`cache`] (seat lists), [`questions`] and [`sql`]
+//! (PostgreSQL), [`jobs`] (the sweep).
+//!
+//! # Invariants
+//!
+//! * A seat has at most one live hold. It is live as long as its score in `held:<date>` is in the
+//!   future of Redis' clock; nothing else decides, and the sweep only tidies.
+//! * No 2xx says "reserved" before PostgreSQL said that the seat was never sold: that holds even
+//!   when Redis lost its last second.
+//! * Whoever loses a race for a seat never reaches PostgreSQL.
+//! * `holds:<user>` is a hint: an entry counts only if the record in `hold:<date>` names the same
+//!   reservation and its deadline is in the future.
+//!
+//! # What is not here
+//!
+//! No payment, no queue position, no token: who is let in is decided before, by the queue slice.
+
+pub mod cache;
+mod config;
+pub mod domain;
+mod error;
+mod jobs;
+pub mod questions;
+pub mod scripts;
+mod service;
+mod sql;
+
+pub use config::SeatsConfig;
+pub use domain::{Hold, Holder, Holds, SeatSelection};
+pub use error::SeatsError;
+pub use jobs::SweepReport;
+pub use scripts::SCRIPTS;
+pub use service::{Reserved, Seats};

@@ -1,0 +1,128 @@
+//! Asking PostgreSQL whether seats were ever sold, many requests in one statement.
+//!
+//! No timer: a question goes out at once unless enough statements are out already; then it travels
+//! with whatever else arrives until one of them is back. So an idle server adds no delay, and a
+//! burst of winners costs a handful of connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+
+use super::sql::{self, SeatKey};
+use crate::postgres::PgError;
+
+/// The most statements out at a time.
+const STATEMENTS_MAX: usize = 4;
+/// The most questions of one statement; a question has at most 20 seats.
+const QUESTIONS_MAX: usize = 64;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// PostgreSQL failed; shared by all questions of the statement.
+    #[error("the question about sold seats failed")]
+    Failed(#[source] Arc<PgError>),
+    /// Not answered in time. It changes nothing, so it may be left alone.
+    #[error("the question about sold seats was not answered in time")]
+    Late,
+}
+
+struct Question {
+    seats: Vec<SeatKey>,
+    answer: oneshot::Sender<Result<Vec<bool>, Arc<PgError>>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    questions: Vec<Question>,
+    /// Tasks that ask.
+    asking: usize,
+}
+
+/// The questions of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct SoldQuestions {
+    database: PgPool,
+    timeout: Duration,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl SoldQuestions {
+    /// Questions to `database`, each answered within `timeout` or not at all.
+    #[must_use]
+    pub fn new(database: PgPool, timeout: Duration) -> Self {
+        Self {
+            database,
+            timeout,
+            waiting: Arc::default(),
+        }
+    }
+
+    /// For each of `seats` whether it was ever sold, in their order.
+    ///
+    /// Dropping this future loses nothing but the answer: the statement runs in a task of its own,
+    /// because a dropped query would leave its connection in doubt.
+    pub async fn ask(&self, seats: Vec<SeatKey>) -> Result<Vec<bool>, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        if self.enqueue(Question { seats, answer }) {
+            tokio::spawn(self.clone().ask_until_none_waits());
+        }
+        match tokio::time::timeout(self.timeout, answered).await {
+            Ok(Ok(answer)) => answer.map_err(NoAnswer::Failed),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer::Late),
+        }
+    }
+
+    /// Whether one more task is needed to ask; it is counted already.
+    fn enqueue(&self, question: Question) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.questions.push(question);
+        let needed = waiting.asking < STATEMENTS_MAX;
+        waiting.asking += usize::from(needed);
+        needed
+    }
+
+    async fn ask_until_none_waits(self) {
+        while let Some(questions) = self.next_questions() {
+            let seats: Vec<SeatKey> = questions
+                .iter()
+                .flat_map(|question| question.seats.iter().copied())
+                .collect();
+            match sql::ever_sold(&self.database, &seats).await {
+                Ok(sold) => {
+                    let mut sold = sold.into_iter();
+                    for question in questions {
+                        let answer = sold.by_ref().take(question.seats.len()).collect();
+                        // Nobody waits for it any more: fine.
+                        let _ = question.answer.send(Ok(answer));
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    for question in questions {
+                        let _ = question.answer.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the questions of the next statement; none: this task is done, and counted out under
+    /// the same lock, so that no question can be left behind.
+    fn next_questions(&self) -> Option<Vec<Question>> {
+        let mut waiting = self.waiting.lock();
+        // Those whose caller gave up are not worth a statement.
+        waiting
+            .questions
+            .retain(|question| !question.answer.is_closed());
+        if waiting.questions.is_empty() {
+            waiting.asking -= 1;
+            return None;
+        }
+        let count = waiting.questions.len().min(QUESTIONS_MAX);
+        Some(waiting.questions.drain(..count).collect())
+    }
+}

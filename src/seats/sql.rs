@@ -1,0 +1,66 @@
+//! PostgreSQL's word on seats: which of them were ever sold.
+
+use chrono::NaiveDate;
+use sqlx::PgPool;
+
+use crate::postgres::{PgError, pool};
+use crate::words::{ConcertDate, ConcertId, SeatNumber};
+
+/// A seat of a date of a concert.
+pub type SeatKey = (ConcertId, ConcertDate, SeatNumber);
+
+/// For each of `seats` whether it was ever sold, in their order.
+///
+/// Asked twice if the first answer is lost: after a restart of PostgreSQL every idle connection is
+/// dead, and a question changes nothing.
+pub async fn ever_sold(database: &PgPool, seats: &[SeatKey]) -> Result<Vec<bool>, PgError> {
+    let connection = pool::acquire(database).await?;
+    match ask(connection, seats).await {
+        Err(PgError::Lost(source)) => {
+            tracing::debug!(error = %source, "a question about sold seats is asked again");
+            pool::recover(database).await;
+            ask(pool::acquire_tested(database).await?, seats).await
+        }
+        answer => answer,
+    }
+}
+
+async fn ask(
+    connection: sqlx::pool::PoolConnection<sqlx::Postgres>,
+    seats: &[SeatKey],
+) -> Result<Vec<bool>, PgError> {
+    let narrow = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let concerts: Vec<i32> = seats
+        .iter()
+        .map(|(concert, ..)| narrow(concert.get()))
+        .collect();
+    let dates: Vec<NaiveDate> = seats.iter().map(|(_, date, _)| *date).collect();
+    let numbers: Vec<i32> = seats.iter().map(|(.., seat)| narrow(seat.get())).collect();
+    let rows = pool::answer(connection, async |connection| {
+        sqlx::query_scalar!(
+            r#"
+            -- One index probe per seat; the position says which seat is meant.
+            select asked.position as "position!"
+            from unnest($1::integer[], $2::date[], $3::integer[])
+                with ordinality as asked (concert_id, concert_date, seat_number, position)
+            join owned_seats using (concert_id, concert_date, seat_number)
+            "#,
+            &concerts,
+            &dates,
+            &numbers,
+        )
+        .fetch_all(connection)
+        .await
+    })
+    .await?;
+    let mut sold = vec![false; seats.len()];
+    for position in rows {
+        let index = usize::try_from(position)
+            .ok()
+            .and_then(|position| position.checked_sub(1));
+        if let Some(sold) = index.and_then(|index| sold.get_mut(index)) {
+            *sold = true;
+        }
+    }
+    Ok(sold)
+}
