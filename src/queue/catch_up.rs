@@ -49,7 +49,8 @@ pub struct BoardBuilder {
     dead: Arc<DeadSet>,
     /// Dead places read since the last complete board.
     pending: Vec<PlaceRange>,
-    /// Places that left through this server, and when the store's answer came.
+    /// Places that left through this server, and when the store's answer came. They outlast a
+    /// change of life: the leave may be younger than the read that shows the change.
     own_leaves: Vec<(Instant, Place)>,
     pace: Pace,
     serial: u64,
@@ -104,7 +105,6 @@ impl BoardBuilder {
             .is_some_and(|seen| is_another_life(seen, &facts))
         {
             self.read_anew();
-            self.own_leaves.clear();
             if ask.after > 0 {
                 // What it says of dead places begins in the middle of a line that is gone.
                 return Progress::More;
@@ -184,4 +184,146 @@ fn is_another_life(before: &BoardFacts, now: &BoardFacts) -> bool {
         || before.epoch != now.epoch
         || now.last < before.last
         || now.front() < before.front()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::board::{LineSettings, OnBoard};
+    use crate::queue::dead::DeadEntry;
+
+    fn place(number: u64) -> Place {
+        Place::try_from(i128::from(number)).expect("a place")
+    }
+
+    /// Numbers up to 20, of which 11.. wait; the given ones died, in this order.
+    fn reading(dead: &[u64], after: u64) -> BoardReading {
+        let entry = |(ordinal, number): (u64, &u64)| DeadEntry {
+            ordinal,
+            range: place(*number).into(),
+        };
+        BoardReading {
+            facts: BoardFacts {
+                redis_now_ms: 5_000,
+                run: Some(Arc::from("run")),
+                epoch: Some(Arc::from("epoch")),
+                last: Some(place(20)),
+                head: Some(place(11)),
+                waiting: 10 - dead.len() as u64,
+                active: 3,
+                promoted: 10,
+                sold: 0,
+                seats: 50,
+                settings: LineSettings {
+                    capacity: 1000,
+                    batch: 100,
+                    paused: false,
+                    opens_at_ms: 0,
+                },
+            },
+            dead: (1..)
+                .zip(dead)
+                .map(entry)
+                .filter(|entry| entry.ordinal > after)
+                .collect(),
+            dead_complete: true,
+        }
+    }
+
+    fn builder() -> BoardBuilder {
+        BoardBuilder::new(Duration::from_mins(10))
+    }
+
+    fn complete(progress: Progress) -> Arc<Board> {
+        match progress {
+            Progress::Complete(board) => board,
+            other => panic!("no board: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_board_ages_from_before_its_read_was_sent() {
+        let (mut builder, sent) = (builder(), Instant::now());
+        let ask = builder.ask(sent);
+        let board = complete(builder.take(ask, reading(&[], 0)));
+        assert!(board.is_fresh(sent + Duration::from_millis(699)));
+        assert!(!board.is_fresh(sent + Duration::from_millis(700)));
+        assert_eq!(board.redis_now_ms(sent + Duration::from_millis(250)), 5_250);
+        let generation = board.generation().expect("settled and rebuilt");
+        assert_eq!((&*generation.run, &*generation.epoch), ("run", "epoch"));
+    }
+
+    #[test]
+    fn a_board_waits_for_every_dead_number() {
+        let mut builder = builder();
+        let ask = builder.ask(Instant::now());
+        let mut first = reading(&[13, 15], 0);
+        first.dead.truncate(1);
+        first.dead_complete = false;
+        assert!(matches!(builder.take(ask, first), Progress::More));
+        let ask = builder.ask(Instant::now());
+        assert_eq!(ask.after(), 1);
+        let board = complete(builder.take(ask, reading(&[13, 15], ask.after())));
+        assert_eq!(
+            board.position_of(place(16)),
+            OnBoard::Waiting { position: 4 }
+        );
+        assert_eq!(board.position_of(place(15)), OnBoard::Dead);
+        assert_eq!(board.position_of(place(10)), OnBoard::Served);
+        assert_eq!(board.position_of(place(21)), OnBoard::Beyond);
+    }
+
+    #[test]
+    fn an_own_leave_shows_until_a_read_that_was_sent_after_it() {
+        let (mut builder, start) = (builder(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(builder.leave(place(12), at(0)).is_none(), "no board yet");
+        let ask = builder.ask(at(0));
+        let board = complete(builder.take(ask, reading(&[], 0)));
+        assert_eq!(board.position_of(place(12)), OnBoard::Dead);
+        let board = builder.leave(place(14), at(1)).expect("a board");
+        assert_eq!(board.position_of(place(14)), OnBoard::Dead);
+        assert_eq!(
+            board.position_of(place(15)),
+            OnBoard::Waiting { position: 3 }
+        );
+        assert_eq!(board.waiting(), 8);
+        let ask = builder.ask(at(2));
+        let board = complete(builder.take(ask, reading(&[12, 14], 0)));
+        assert_eq!(
+            board.position_of(place(15)),
+            OnBoard::Waiting { position: 3 }
+        );
+        assert_eq!(board.waiting(), 8);
+    }
+
+    /// Somebody removed a number by hand. It is read anew once, then shown as it is and reported.
+    #[test]
+    fn contradicting_keys_are_read_anew_once_and_then_reported() {
+        let mut builder = builder();
+        let ask = builder.ask(Instant::now());
+        assert_eq!(
+            complete(builder.take(ask, reading(&[12], 0))).discrepancy(),
+            0
+        );
+        let wrong = |after| {
+            let mut wrong = reading(&[12], after);
+            wrong.facts.waiting -= 1;
+            wrong
+        };
+        let ask = builder.ask(Instant::now());
+        assert!(matches!(
+            builder.take(ask, wrong(ask.after())),
+            Progress::More
+        ));
+        for expected_after in [0, 1, 1] {
+            let ask = builder.ask(Instant::now());
+            assert_eq!(ask.after(), expected_after);
+            let board = complete(builder.take(ask, wrong(ask.after())));
+            assert_eq!(board.discrepancy(), 1);
+        }
+        let ask = builder.ask(Instant::now());
+        let board = complete(builder.take(ask, reading(&[12], ask.after())));
+        assert_eq!(board.discrepancy(), 0);
+    }
 }

@@ -204,9 +204,10 @@ mod tests {
                 for place in head..320 {
                     let below = plain.range(head..place).count() as u64;
                     prop_assert_eq!(set.count_below(place) - set.count_below(head), below);
-                    let expected = match plain.contains(&place) {
-                        true => Among::Dead,
-                        false => Among::Above(set.count_below(place)),
+                    let expected = if plain.contains(&place) {
+                        Among::Dead
+                    } else {
+                        Among::Above(set.count_below(place))
                     };
                     prop_assert_eq!(set.look_up(place), expected);
                 }

@@ -13,8 +13,12 @@
 //! * A position has no gaps and, on boards of one generation, never grows.
 
 pub mod board;
+#[cfg(test)]
+mod board_model;
 pub mod catch_up;
 pub mod dead;
+#[cfg(test)]
+mod drain_model;
 pub mod estimate;
 pub mod pace;
 pub mod token;

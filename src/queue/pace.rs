@@ -22,12 +22,13 @@ const WINDOW_MS: u64 = 60_000;
 /// A slow line needs a longer look back: at most so long …
 const WINDOW_MAX_MS: u64 = 300_000;
 /// … and until so many tokens ended; fewer are mostly chance.
-const ENOUGH_ENDED: u64 = 100;
+const ENOUGH_ENDED: u64 = 200;
 /// Readings are added up to steps of this length.
 const STEP_MS: u64 = 1_000;
 /// Between readings further apart too much may have happened unseen.
 const GAP_MAX_MS: u64 = 40_000;
-/// So many tokens are thought to have ended after `active_ttl`, beside those really seen.
+/// So many tokens are thought to have ended after `active_ttl`, beside those really seen; the guess
+/// fades as the seen ones become enough.
 const GUESSED_ENDED: f64 = 2.0;
 /// So many seconds at full supply are thought to have been, beside those really seen.
 const GUESSED_SUPPLY_SECONDS: f64 = 3.0;
@@ -98,7 +99,7 @@ impl Pace {
     pub fn outlook(&self, facts: &BoardFacts) -> Outlook {
         let settings = &facts.settings;
         let opens_in_ms = settings.opens_at_ms.saturating_sub(facts.redis_now_ms);
-        let supply = f64::from(settings.batch) * self.supply_share();
+        let supply = f64::from(settings.batch) * self.supply_share(settings.batch);
         let turnover = f64::from(settings.capacity) * self.ended_per_slot_second();
         Outlook {
             is_halted: settings.paused || facts.is_sold_out(),
@@ -118,13 +119,14 @@ impl Pace {
             }
             seen.add(*step);
         }
-        let slot_seconds = seen.active_ms / 1000.0 + GUESSED_ENDED * self.active_ttl_seconds;
-        let ended = float(seen.ended) + GUESSED_ENDED;
-        (ended / slot_seconds).max(1.0 / self.active_ttl_seconds)
+        let unsure = 1.0 - float(seen.ended.min(ENOUGH_ENDED)) / float(ENOUGH_ENDED);
+        let guessed = GUESSED_ENDED * unsure;
+        let slot_seconds = seen.active_ms / 1000.0 + guessed * self.active_ttl_seconds;
+        ((float(seen.ended) + guessed) / slot_seconds).max(1.0 / self.active_ttl_seconds)
     }
 
     /// The share of `batch` that was really admitted when it could be, at most 1.
-    fn supply_share(&self) -> f64 {
+    fn supply_share(&self, batch: u32) -> f64 {
         let mut seen = Step::default();
         for step in self.steps.iter().rev() {
             if seen.length_ms >= WINDOW_MS {
@@ -132,9 +134,7 @@ impl Pace {
             }
             seen.add(*step);
         }
-        // `allowed` is in tokens, so the guess is made in tokens of a mean allowed second.
-        let seconds = float(seen.length_ms) / 1000.0;
-        let guess = GUESSED_SUPPLY_SECONDS * seen.allowed / seconds.max(1.0);
+        let guess = GUESSED_SUPPLY_SECONDS * f64::from(batch);
         if seen.allowed <= 0.0 {
             return 1.0;
         }

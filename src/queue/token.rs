@@ -206,3 +206,160 @@ fn low_fifty(bits: u128) -> u64 {
     let low = bits as u64;
     low & FIFTY_BITS
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ONE: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    const TWO: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+    fn keys(text: &str) -> TokenKeys {
+        TokenKeys::parse(text).expect("keys")
+    }
+
+    fn token(concert: u32, place: u64) -> Token {
+        Token {
+            concert: ConcertId::try_from(i128::from(concert)).expect("a concert"),
+            place: Place::try_from(i128::from(place)).expect("a place"),
+        }
+    }
+
+    fn any_token() -> impl Strategy<Value = Token> {
+        (ConcertId::MIN..=ConcertId::MAX, Place::MIN..=Place::MAX)
+            .prop_map(|(concert, place)| token(concert, place))
+    }
+
+    proptest! {
+        #[test]
+        fn a_signed_number_comes_back(token in any_token(), position: u64) {
+            let text = token.sign(&keys(ONE)).with_position(position);
+            prop_assert_eq!(keys(ONE).verify(&text), Ok(token));
+            prop_assert_eq!(keys(ONE).verify(&text[..36]), Ok(token));
+            prop_assert_eq!(keys(ONE).verify(&text.to_uppercase()), Ok(token));
+            let id = token.sign(&keys(ONE)).uuid();
+            prop_assert_eq!(id.get_version_num(), 8);
+            prop_assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+        }
+
+        #[test]
+        fn one_flipped_bit_is_refused(token in any_token()) {
+            let keys = keys(ONE);
+            let id = token.sign(&keys).uuid().as_u128();
+            for bit in 0..128 {
+                let flipped = Uuid::from_u128(id ^ 1 << bit);
+                prop_assert!(keys.verify(&flipped.to_string()).is_err(), "bit {}", bit);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text in ".{0,80}") {
+            prop_assert!(keys(ONE).verify(&text).is_err());
+        }
+
+        #[test]
+        fn text_like_a_token_of_another_form_is_malformed(
+            token in any_token(), at in 0_usize..40, with in "[^0-9a-fA-F]",
+        ) {
+            let keys = keys(ONE);
+            let mut text: Vec<char> = token.sign(&keys).with_position(123).chars().collect();
+            prop_assume!(text[at].to_string() != with);
+            text[at] = with.chars().next().expect("one character");
+            let text: String = text.into_iter().collect();
+            prop_assert_eq!(keys.verify(&text), Err(TokenInvalid::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_token_of_another_key_is_forged() {
+        let text = token(1, 7).sign(&keys(TWO)).with_position(1);
+        assert_eq!(keys(ONE).verify(&text), Err(TokenInvalid::Forged));
+    }
+
+    #[test]
+    fn keys_rotate_in_two_steps_without_refusing_anybody() {
+        let servers = [
+            ONE.to_owned(),
+            format!("{ONE},{TWO}"),
+            format!("{TWO},{ONE}"),
+        ]
+        .map(|k| keys(&k));
+        for pair in servers.windows(2) {
+            for (signer, verifier) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
+                let text = token(3, 99).sign(signer).with_position(5);
+                assert_eq!(verifier.verify(&text), Ok(token(3, 99)));
+            }
+        }
+        assert_eq!(
+            token(3, 99).sign(&servers[0]),
+            token(3, 99).sign(&servers[1])
+        );
+        assert_ne!(
+            token(3, 99).sign(&servers[1]),
+            token(3, 99).sign(&servers[2])
+        );
+    }
+
+    /// Computed apart from this code, with Python's hmac and uuid: the layout is a promise to every
+    /// token that is out while servers are replaced.
+    #[test]
+    fn the_layout_never_changes() {
+        let id = token(1, 42).sign(&keys(ONE)).uuid();
+        assert_eq!(id.to_string(), "00000400-0000-8000-80aa-af6945fe8ca2");
+    }
+
+    #[test]
+    fn the_tail_is_checked_for_form_only() {
+        let keys = keys(ONE);
+        let id = token(1, 42).sign(&keys).uuid().to_string();
+        for tail in [
+            "",
+            "_0",
+            "_7",
+            "_00000000000000000001",
+            "_99999999999999999999",
+        ] {
+            assert_eq!(
+                keys.verify(&format!("{id}{tail}")),
+                Ok(token(1, 42)),
+                "{tail}"
+            );
+        }
+        for tail in [
+            "_",
+            "_-1",
+            "_+1",
+            "_1.0",
+            "_1 ",
+            " ",
+            "_000000000000000000001",
+            "-1",
+            "_1_2",
+        ] {
+            let text = format!("{id}{tail}");
+            assert_eq!(keys.verify(&text), Err(TokenInvalid::Malformed), "{tail}");
+        }
+        let simple = token(1, 42).sign(&keys).uuid().simple().to_string();
+        let urn = token(1, 42).sign(&keys).uuid().urn().to_string();
+        for text in [
+            simple,
+            urn,
+            format!("{{{id}}}"),
+            "é".repeat(18),
+            "x".repeat(10_000),
+        ] {
+            assert_eq!(keys.verify(&text), Err(TokenInvalid::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let keys = keys(&format!("{ONE},{TWO}"));
+        assert_eq!(format!("{keys:?}"), "TokenKeys(2 keys)");
+        assert_eq!(format!("{:?}", token(1, 1).sign(&keys)), "TokenId(..)");
+        let fault = TokenKeys::parse(&format!("{ONE},{}", &ONE[..60])).expect_err("60 digits");
+        assert!(!format!("{fault} {fault:?}").contains(&ONE[..6]));
+    }
+}

@@ -111,3 +111,79 @@ fn base64_digit(character: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
+    const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
+
+    fn counting() -> Key {
+        let mut key = [0; KEY_BYTES];
+        for (value, byte) in (0..).zip(&mut key) {
+            *byte = value;
+        }
+        key[31] = 0xff;
+        key
+    }
+
+    #[test]
+    fn a_key_is_hex_or_either_base64_with_or_without_padding() {
+        for text in [
+            HEX,
+            &HEX.to_uppercase(),
+            BASE64,
+            BASE64.trim_end_matches('='),
+        ] {
+            assert_eq!(parse(text, 8), Ok((counting(), Vec::new())), "{text}");
+        }
+        let standard = "+/".repeat(21) + "8=";
+        let url_safe = "-_".repeat(21) + "8";
+        assert_eq!(parse(&standard, 8), parse(&url_safe, 8));
+        assert!(parse(&standard, 8).is_ok());
+    }
+
+    #[test]
+    fn several_keys_keep_their_order() {
+        let (first, others) = parse(&format!(" {HEX} ,\n{}\n", "ab".repeat(32)), 8).expect("two");
+        assert_eq!((first, others), (counting(), vec![[0xab; 32]]));
+    }
+
+    #[test]
+    fn a_fault_names_the_key_by_its_number() {
+        let malformed = |number| Err(TokenKeyFault::Malformed { number });
+        for text in [
+            "",
+            " ",
+            &HEX[1..],
+            &format!("{HEX}0"),
+            "x",
+            &BASE64[1..],
+            "é",
+        ] {
+            assert_eq!(parse(text, 8), malformed(1), "{text}");
+        }
+        // 43 characters are 258 bits: the last two must be zero, or two texts would be one key.
+        assert_eq!(parse(&("A".repeat(42) + "B"), 8), malformed(1));
+        assert_eq!(parse(&("!".repeat(43)), 8), malformed(1));
+        assert_eq!(parse(&("g".repeat(64)), 8), malformed(1));
+        assert_eq!(parse(&format!("{HEX},"), 8), malformed(2));
+        let twice = parse(&format!("{HEX},{BASE64}"), 8);
+        assert_eq!(twice, Err(TokenKeyFault::Repeated { number: 2 }));
+        let many: Vec<String> = (10..19).map(|key| key.to_string().repeat(32)).collect();
+        assert_eq!(
+            parse(&many.join(","), 8),
+            Err(TokenKeyFault::TooMany { max: 8 })
+        );
+        assert!(parse(&many[..8].join(","), 8).is_ok());
+    }
+
+    #[test]
+    fn generated_keys_are_fresh_hex() {
+        let (one, two) = (generate(), generate());
+        assert_ne!(one, two);
+        assert_eq!(one.len(), 64);
+        assert!(parse(&one, 8).is_ok());
+    }
+}

@@ -1,0 +1,465 @@
+//! Boards against a plain sorted list, in random histories: arrivals, promotions, leavings, dead
+//! ranges, trimmed entries, reads in parts, answers that come late, servers that lag, lost data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::board::{Board, BoardFacts, BoardReading, LineSettings, OnBoard};
+use super::catch_up::{Ask, BoardBuilder, Progress};
+use super::dead::{DeadEntry, PlaceRange};
+use crate::words::Place;
+
+const SERVERS: usize = 3;
+/// What people are told to wait between polls, at least.
+const POLL_AFTER: Duration = Duration::from_millis(800);
+
+#[derive(Debug, Clone)]
+enum Step {
+    Time(u64),
+    Arrive(u64),
+    Promote(usize),
+    /// Somebody who waits leaves through a server.
+    Leave(usize, Index),
+    /// Numbers are skipped, as `settle` does when `seq` is below the floor.
+    Skip(u64),
+    /// Dead entries below the head are dropped, by a random mask.
+    Trim(u32),
+    /// A server sends a read with a limit; a read that is out is given up.
+    Send(usize, usize),
+    /// Redis runs it.
+    Execute(usize),
+    /// The answer arrives.
+    Receive(usize),
+    /// A given-up answer arrives after all.
+    ReceiveLate,
+    /// Somebody polls a server.
+    Poll(usize, Index),
+    /// Redis restarts with an older state; `settle` jumps over the numbers it forgot.
+    Restore(Index),
+    /// Redis is emptied, and settled and rebuilt by a later step.
+    Empty,
+    Settle,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let server = || 0..SERVERS;
+    let step = prop_oneof![
+        6 => (1_u64..400).prop_map(Step::Time),
+        6 => (1_u64..9).prop_map(Step::Arrive),
+        3 => (1_usize..5).prop_map(Step::Promote),
+        6 => (server(), any::<Index>()).prop_map(|(server, who)| Step::Leave(server, who)),
+        1 => (1_u64..30).prop_map(Step::Skip),
+        2 => any::<u32>().prop_map(Step::Trim),
+        9 => (server(), 1_usize..4).prop_map(|(server, limit)| Step::Send(server, limit)),
+        12 => server().prop_map(Step::Execute),
+        12 => server().prop_map(Step::Receive),
+        1 => Just(Step::ReceiveLate),
+        6 => (server(), any::<Index>()).prop_map(|(server, who)| Step::Poll(server, who)),
+        1 => any::<Index>().prop_map(Step::Restore),
+        1 => Just(Step::Empty),
+        3 => Just(Step::Settle),
+    ];
+    prop::collection::vec(step, 0..400)
+}
+
+/// The line as the store has it.
+#[derive(Debug, Clone, Default)]
+struct Line {
+    seq: Option<u64>,
+    waiting: BTreeSet<u64>,
+    dead: BTreeMap<u64, (u64, u64)>,
+    promoted: u64,
+    run: Option<u64>,
+    epoch: Option<u64>,
+}
+
+impl Line {
+    fn bury(&mut self, first: u64, last: u64) {
+        let ordinal = self.dead.last_key_value().map_or(0, |(top, _)| *top) + 1;
+        self.dead.insert(ordinal, (first, last));
+    }
+
+    fn read(&self, now_ms: u64, after: u64, limit: usize) -> BoardReading {
+        let newer = || self.dead.range(after + 1..);
+        let entry = |(ordinal, (first, last)): (&u64, &(u64, u64))| DeadEntry {
+            ordinal: *ordinal,
+            range: PlaceRange::new(place(*first), place(*last)).expect("a range"),
+        };
+        BoardReading {
+            facts: BoardFacts {
+                redis_now_ms: now_ms,
+                run: self.run.map(|run| Arc::from(run.to_string())),
+                epoch: self.epoch.map(|epoch| Arc::from(epoch.to_string())),
+                last: self.seq.map(place),
+                head: self.waiting.first().copied().map(place),
+                waiting: self.waiting.len() as u64,
+                active: 0,
+                promoted: self.promoted,
+                sold: 0,
+                seats: 50,
+                settings: LineSettings {
+                    capacity: 1000,
+                    batch: 100,
+                    paused: false,
+                    opens_at_ms: 0,
+                },
+            },
+            dead: newer().take(limit).map(entry).collect(),
+            dead_complete: newer().count() <= limit,
+        }
+    }
+}
+
+fn place(number: u64) -> Place {
+    Place::try_from(i128::from(number)).expect("a place")
+}
+
+/// A read on its way.
+#[derive(Debug, Clone)]
+struct Flight {
+    ask: Ask,
+    limit: usize,
+    sent: Instant,
+    /// The answer, with the line it was read from.
+    answer: Option<(BoardReading, Seen)>,
+}
+
+/// The line as a read found it.
+#[derive(Debug, Clone)]
+struct Seen {
+    life: u64,
+    line: Line,
+    sent: Instant,
+}
+
+struct Server {
+    builder: BoardBuilder,
+    flight: Option<Flight>,
+    board: Option<(Arc<Board>, Seen)>,
+    left: Vec<Left>,
+}
+
+/// Somebody left through a server.
+struct Left {
+    at: Instant,
+    life: u64,
+    number: u64,
+}
+
+/// The last thing somebody was told.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    at: Instant,
+    life: u64,
+    position: u64,
+}
+
+struct World {
+    start: Instant,
+    now: Instant,
+    line: Line,
+    /// Counts losses of data.
+    life: u64,
+    older: Vec<Line>,
+    /// The highest number that any server ever gave or saw.
+    floor: u64,
+    servers: Vec<Server>,
+    late: Vec<(usize, Ask, BoardReading)>,
+    told: BTreeMap<u64, Told>,
+}
+
+impl World {
+    fn new() -> Self {
+        let start = Instant::now();
+        let server = || Server {
+            builder: BoardBuilder::new(Duration::from_mins(10)),
+            flight: None,
+            board: None,
+            left: Vec::new(),
+        };
+        Self {
+            start,
+            now: start,
+            line: Line {
+                seq: Some(1_000),
+                run: Some(0),
+                epoch: Some(0),
+                ..Line::default()
+            },
+            life: 0,
+            older: Vec::new(),
+            floor: 1_000,
+            servers: (0..SERVERS).map(|_| server()).collect(),
+            late: Vec::new(),
+            told: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Time(ms) => self.now += Duration::from_millis(ms),
+            Step::Arrive(count) => self.arrive(count),
+            Step::Promote(count) => {
+                for _ in 0..count {
+                    self.line.promoted += u64::from(self.line.waiting.pop_first().is_some());
+                }
+            }
+            Step::Leave(server, who) => self.leave(server, who),
+            Step::Skip(count) => self.skip(count),
+            Step::Trim(mask) => self.trim(mask),
+            Step::Send(server, limit) => self.send(server, limit),
+            Step::Execute(server) => self.execute(server),
+            Step::Receive(server) => self.receive(server),
+            Step::ReceiveLate => {
+                if let Some((server, ask, reading)) = self.late.pop() {
+                    let taken = self.servers[server].builder.take(ask, reading);
+                    assert!(matches!(taken, Progress::Outdated));
+                }
+            }
+            Step::Poll(server, who) => self.poll(server, who),
+            Step::Restore(which) => self.restore(which),
+            Step::Empty => {
+                self.life += 1;
+                self.older.clear();
+                self.line = Line::default();
+            }
+            Step::Settle => self.settle(),
+        }
+    }
+
+    fn arrive(&mut self, count: u64) {
+        // An unsettled line refuses arrivals.
+        let (Some(seq), Some(_)) = (self.line.seq, self.line.epoch) else {
+            return;
+        };
+        self.older.push(self.line.clone());
+        for number in seq + 1..=seq + count {
+            self.line.waiting.insert(number);
+            let told = Told {
+                at: self.now,
+                life: self.life,
+                position: self.line.waiting.len() as u64,
+            };
+            self.told.insert(number, told);
+        }
+        self.line.seq = Some(seq + count);
+        self.floor = self.floor.max(seq + count);
+    }
+
+    fn leave(&mut self, server: usize, who: Index) {
+        if self.line.waiting.is_empty() {
+            return;
+        }
+        let numbers: Vec<u64> = self.line.waiting.iter().copied().collect();
+        let number = *who.get(&numbers);
+        self.line.waiting.remove(&number);
+        self.line.bury(number, number);
+        let server = &mut self.servers[server];
+        server.left.push(Left {
+            at: self.now,
+            life: self.life,
+            number,
+        });
+        if let Some(board) = server.builder.leave(place(number), self.now) {
+            let (shown, _) = server.board.as_mut().expect("a board was made before");
+            *shown = board;
+        } else {
+            server.board = None;
+        }
+        self.check_boards();
+    }
+
+    fn skip(&mut self, count: u64) {
+        if let Some(seq) = self.line.seq {
+            self.line.bury(seq + 1, seq + count);
+            self.line.seq = Some(seq + count);
+            self.floor = self.floor.max(seq + count);
+        }
+    }
+
+    fn trim(&mut self, mask: u32) {
+        let head = match self.line.waiting.first() {
+            Some(head) => *head,
+            None => self.line.seq.unwrap_or(0) + 1,
+        };
+        let top = self.line.dead.last_key_value().map(|(top, _)| *top);
+        let picked = |ordinal: u64| mask >> (ordinal % 32) & 1 == 1;
+        self.line.dead.retain(|ordinal, (_, last)| {
+            *last >= head || Some(*ordinal) == top || !picked(*ordinal)
+        });
+    }
+
+    fn send(&mut self, server: usize, limit: usize) {
+        let now = self.now;
+        let at = server;
+        let server = &mut self.servers[server];
+        if let Some(Flight {
+            ask,
+            answer: Some((reading, _)),
+            ..
+        }) = server.flight.take()
+        {
+            self.late.push((at, ask, reading));
+        }
+        server.flight = Some(Flight {
+            ask: server.builder.ask(now),
+            limit,
+            sent: now,
+            answer: None,
+        });
+    }
+
+    fn execute(&mut self, server: usize) {
+        let now_ms = u64::try_from((self.now - self.start).as_millis()).expect("in u64");
+        if let Some(flight) = &mut self.servers[server].flight
+            && flight.answer.is_none()
+        {
+            let reading = self.line.read(now_ms, flight.ask.after(), flight.limit);
+            let seen = Seen {
+                life: self.life,
+                line: self.line.clone(),
+                sent: flight.sent,
+            };
+            flight.answer = Some((reading, seen));
+        }
+    }
+
+    fn receive(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        let Some((ask, (reading, seen))) = server
+            .flight
+            .take_if(|flight| flight.answer.is_some())
+            .and_then(|flight| Some((flight.ask, flight.answer?)))
+        else {
+            return;
+        };
+        match server.builder.take(ask, reading.clone()) {
+            Progress::Complete(board) => {
+                server.board = Some((board, seen));
+                assert!(matches!(
+                    server.builder.take(ask, reading),
+                    Progress::Outdated
+                ));
+                self.check_boards();
+            }
+            Progress::More => {}
+            Progress::Outdated => panic!("this was the newest ask"),
+        }
+    }
+
+    /// Every board in use says of every number what the plain list of its moment says.
+    fn check_boards(&self) {
+        for server in &self.servers {
+            let Some((board, seen)) = &server.board else {
+                continue;
+            };
+            if !board.is_fresh(self.now) {
+                continue;
+            }
+            assert_eq!(board.discrepancy(), 0);
+            let own = server.left.iter().filter(|left| left.at >= seen.sent);
+            let own: BTreeSet<u64> = own.map(|left| left.number).collect();
+            let line = &seen.line;
+            let last = line.seq.unwrap_or(0);
+            let head = line.waiting.first().copied().unwrap_or(last + 1);
+            let sorted: Vec<u64> = line.waiting.difference(&own).copied().collect();
+            // The list's own positions first: they are the proof against gaps.
+            for (index, number) in sorted.iter().enumerate() {
+                let position = index as u64 + 1;
+                assert_eq!(
+                    board.position_of(place(*number)),
+                    OnBoard::Waiting { position }
+                );
+            }
+            assert_eq!(board.waiting(), sorted.len() as u64);
+            let ends = [1, last.max(1), last + 1, last + 1_000_000];
+            for number in ends.into_iter().chain(self.told.keys().copied()) {
+                let on_board = board.position_of(place(number));
+                match on_board {
+                    OnBoard::Served => assert!(number < head),
+                    OnBoard::Beyond => assert!(number > last),
+                    OnBoard::Dead => {
+                        assert!((head..=last).contains(&number));
+                        assert!(sorted.binary_search(&number).is_err());
+                    }
+                    OnBoard::Waiting { .. } => assert!(sorted.binary_search(&number).is_ok()),
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, server: usize, who: Index) {
+        let numbers: Vec<u64> = self.told.keys().copied().collect();
+        let server = &self.servers[server];
+        let Some((board, seen)) = &server.board else {
+            return;
+        };
+        // Hidden for the length of one read, then back in line: a loss of data may do that.
+        let forgotten = |left: &Left| left.at >= seen.sent && left.life != seen.life;
+        if server.left.iter().any(forgotten) {
+            return;
+        }
+        if numbers.is_empty() || !board.is_fresh(self.now) {
+            return;
+        }
+        let number = *who.get(&numbers);
+        let told = self.told[&number];
+        if self.now < told.at + POLL_AFTER {
+            return;
+        }
+        if let OnBoard::Waiting { position } = board.position_of(place(number)) {
+            assert!(seen.life >= told.life, "told by an older board");
+            if seen.life == told.life {
+                assert!(position <= told.position, "{number} went back");
+            }
+            let told = Told {
+                at: self.now,
+                life: seen.life,
+                position,
+            };
+            self.told.insert(number, told);
+        }
+    }
+
+    fn restore(&mut self, which: Index) {
+        if self.older.is_empty() {
+            return;
+        }
+        let kept = which.index(self.older.len());
+        self.line = self.older[kept].clone();
+        self.older.truncate(kept);
+        self.life += 1;
+        self.line.run = None;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if self.line.run.is_some() {
+            return;
+        }
+        let jumped = self.floor + 20;
+        if let Some(seq) = self.line.seq {
+            self.line.bury(seq + 1, jumped);
+        }
+        self.line.seq = Some(jumped);
+        self.floor = jumped;
+        self.line.run = Some(self.life);
+        self.line.epoch = Some(self.life);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn a_board_says_what_the_plain_list_of_its_moment_says(steps in steps()) {
+        let mut world = World::new();
+        for step in steps {
+            world.step(&step);
+        }
+    }
+}
