@@ -2,12 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+// The domain, in the order a buyer meets it.
 pub mod concerts;
+pub mod queue;
+pub mod seats;
+
+// Plumbing: knows no slice.
+pub mod http;
 pub mod local;
 pub mod postgres;
-pub mod queue;
 pub mod redis;
-pub mod seats;
+pub mod scheduler;
+pub mod telemetry;
 pub mod words;
-
-pub mod http;

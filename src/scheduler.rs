@@ -1,0 +1,115 @@
+//! The clockwork: runs every job of every slice, on every server, by cron expressions.
+//!
+//! A job takes no input, is idempotent and bounded, and returns a report. Runs of one job never
+//! overlap: a tick that finds the last run still going is skipped. A failed run is logged, and the
+//! next tick tries again.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio_cron_scheduler::{Job, JobScheduler};
+
+/// Every second.
+pub const EVERY_SECOND: &str = "*/1 * * * * *";
+/// Every five seconds.
+pub const EVERY_5_SECONDS: &str = "*/5 * * * * *";
+
+/// The jobs of this server and when each last succeeded.
+pub struct Scheduler {
+    cron: JobScheduler,
+    successes: Successes,
+}
+
+/// When each job last succeeded. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Successes(Arc<Mutex<BTreeMap<&'static str, Instant>>>);
+
+impl Successes {
+    /// How long ago `job` last succeeded; None if it never did.
+    #[must_use]
+    pub fn age(&self, job: &str) -> Option<Duration> {
+        self.0.lock().get(job).map(Instant::elapsed)
+    }
+
+    fn record(&self, job: &'static str) {
+        self.0.lock().insert(job, Instant::now());
+    }
+}
+
+impl Scheduler {
+    /// A scheduler without jobs.
+    pub async fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            cron: JobScheduler::new().await?,
+            successes: Successes::default(),
+        })
+    }
+
+    /// Adds a job that runs at the times of `cron` once the scheduler is started.
+    pub async fn add<F, R, E>(
+        &self,
+        name: &'static str,
+        cron: &'static str,
+        run: impl Fn() -> F + Clone + Send + Sync + 'static,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = Result<R, E>> + Send + 'static,
+        R: Debug + Send,
+        E: Into<anyhow::Error> + Send,
+    {
+        let running = Arc::new(AtomicBool::new(false));
+        let successes = self.successes.clone();
+        // Nothing may panic before the future: that would end every job of the scheduler.
+        let job = Job::new_async(cron, move |_, _| {
+            let (run, running, successes) = (run.clone(), running.clone(), successes.clone());
+            Box::pin(async move {
+                if running.swap(true, Ordering::AcqRel) {
+                    tracing::debug!(job = name, "the last run is still going");
+                    return;
+                }
+                let outcome = std::panic::AssertUnwindSafe(async { run().await })
+                    .catch_unwind()
+                    .await;
+                running.store(false, Ordering::Release);
+                match outcome {
+                    Ok(Ok(report)) => {
+                        successes.record(name);
+                        tracing::trace!(job = name, ?report, "done");
+                    }
+                    Ok(Err(error)) => {
+                        let error: anyhow::Error = error.into();
+                        tracing::warn!(job = name, error = format!("{error:#}"), "failed");
+                    }
+                    Err(_) => tracing::error!(job = name, "panicked"),
+                }
+            })
+        })?;
+        self.cron.add(job).await?;
+        Ok(())
+    }
+
+    /// When each job last succeeded.
+    #[must_use]
+    pub fn successes(&self) -> Successes {
+        self.successes.clone()
+    }
+
+    /// Starts to run the jobs.
+    pub async fn start(&self) -> anyhow::Result<()> {
+        self.cron.start().await?;
+        Ok(())
+    }
+
+    /// Starts no further run. A run that is under way is not waited for: all jobs are idempotent.
+    pub async fn stop(mut self) {
+        if let Err(error) = self.cron.shutdown().await {
+            tracing::debug!(%error, "stopping the scheduler");
+        }
+    }
+}
