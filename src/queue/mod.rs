@@ -5,6 +5,10 @@
 //! waits asks no store. Read in this order: [`token`] (the number, signed), [`dead`] (numbers that
 //! will never be served), [`board`] (one immutable snapshot), [`catch_up`] (making boards from
 //! readings), [`pace`] (how fast the line was really served), [`estimate`] (waits and polls).
+//! Then what needs the stores: [`scripts`] and [`token_scripts`] (the atomic steps in `lua/queue/`),
+//! `line` (what a server keeps of one line), `arrivals` (group commit), `boards` (reading boards),
+//! [`service`] (arrive, ask, leave), [`admission`] (who may use the protected routes), [`jobs`]
+//! (promotion).
 //!
 //! # Invariants
 //!
@@ -12,20 +16,39 @@
 //! * A board is complete (every dead number up to its ordinal) and of one generation, or not used.
 //! * A position has no gaps and, on boards of one generation, never grows.
 
+pub mod admission;
+mod arrivals;
 pub mod board;
 #[cfg(test)]
 mod board_model;
+mod boards;
 pub mod catch_up;
+pub mod config;
 pub mod dead;
 #[cfg(test)]
 mod drain_model;
+pub mod error;
 pub mod estimate;
+pub mod jobs;
+mod line;
 pub mod pace;
+pub mod scripts;
+pub mod service;
 pub mod token;
 mod token_keys;
+pub mod token_scripts;
 
+pub use admission::{Admission, Admitted};
 pub use board::{Board, BoardFacts, BoardReading, LineSettings, OnBoard};
 pub use catch_up::{Ask, BoardBuilder, Progress};
+pub use config::QueueConfig;
 pub use dead::{DeadEntry, PlaceRange};
+pub use error::QueueError;
 pub use estimate::{Outlook, PollAfter};
+pub use jobs::{PROMOTE_JOB, PromoteReport};
+pub use scripts::{SCRIPTS, Settled};
+pub use service::{Joined, Queue, Standing, Status};
 pub use token::{Token, TokenId, TokenInvalid, TokenKeyFault, TokenKeys};
+
+/// A board, as the other slices call it.
+pub type BoardSnapshot = Board;

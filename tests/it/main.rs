@@ -1,6 +1,15 @@
 //! The tests that need real stores: one binary, which starts its own Redis and PostgreSQL.
 
 #![allow(missing_docs, reason = "the names of tests are sentences")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test and its helpers fail by panicking"
+)]
 
 mod plumbing;
+mod queue;
+mod queue_losses;
+mod queue_promotion;
+mod queue_scripts;
 mod support;

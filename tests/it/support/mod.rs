@@ -11,6 +11,7 @@ use onsale::local::{self, LocalStores};
 use onsale::redis::{ConcertKeys, LuaScript, Redis, RedisConfig};
 use onsale::words::{ConcertId, SeatNumber, Won};
 
+pub mod line;
 pub mod raw_redis;
 
 pub use raw_redis::RawRedis;

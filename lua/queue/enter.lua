@@ -1,0 +1,112 @@
+--[[
+queue/enter: give places to a group of arrivals, in the order of the group.
+
+Why a script: "has this user a place?" and "take the next number and stand in line" must be one step,
+or a user could get two places, and a number could be given that nobody stands for.
+
+KEYS
+  [1] group    string  answer of this group, 5 s
+  [2] seq      int     last place given
+  [3] epoch    string  id of the last rebuild from PostgreSQL
+  [4] waiting  zset    <place> or <place>:<user> -> place
+  [5] active   zset    place -> expiry in ms
+  [6] users    hash    user -> place; trusted only while that place is waiting or active
+  [7] stats    hash    counters
+
+ARGV
+  [1] floor         integer >= 0, the highest place that the caller gave, saw or verified
+  [2] epoch         the rebuild that the caller believes in
+  [3] group_ttl_ms  integer > 0, how long the answer is kept for a re-send
+  [4..] user        1 to 128 arrivals in order, at most 64 of them named; "" is anonymous
+
+Returns
+  {"entered", now_ms, before, first, {arrival, place, expires_ms, ...}}
+     before: the line's length before; first: the first new place
+     the list names the arrivals (from 1) whose user had a place already, and since when not only in
+     this group; expires_ms is 0 while that place is waiting. All other arrivals got new places:
+     first, first + 1, ... in order, at positions before + 1, before + 2, ...
+  {"unsettled"}  nothing changed: the counter is missing or below floor, or the epoch is another
+
+A repeat is safe: the same group id answers the same places for group_ttl_ms.
+Cost: O(n log m) for n arrivals, m waiting.
+]]
+local group, seq, epoch, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local active, users, stats = KEYS[5], KEYS[6], KEYS[7]
+local floor, epoch_expected, group_ttl_ms = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local FIRST_ARRIVAL = 4
+
+local answered = redis.call('GET', group)
+if answered then
+  return cmsgpack.unpack(answered)
+end
+local last = tonumber(redis.call('GET', seq) or nil)
+if not last or last < floor or redis.call('GET', epoch) ~= epoch_expected then
+  return { 'unsettled' }
+end
+
+local function digits(number)
+  return string.format('%.0f', number)
+end
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local named = {}
+for i = FIRST_ARRIVAL, #ARGV do
+  if ARGV[i] ~= '' then
+    named[#named + 1] = ARGV[i]
+  end
+end
+local places = #named > 0 and redis.call('HMGET', users, unpack(named)) or {}
+
+-- Decide first: who has a place, who gets a new one, which old places are over.
+local place_of, expires_of, over = {}, {}, {}
+for i, user in ipairs(named) do
+  local place = places[i]
+  if place and not place_of[user] then
+    local expires_ms = tonumber(redis.call('ZSCORE', active, place) or nil)
+    if expires_ms and expires_ms > now_ms then
+      place_of[user], expires_of[user] = place, digits(expires_ms)
+    elseif redis.call('ZSCORE', waiting, place .. ':' .. user) then
+      place_of[user], expires_of[user] = place, '0'
+    elseif expires_ms then
+      over[#over + 1] = place
+    end
+  end
+end
+
+local before = redis.call('ZCARD', waiting)
+local entries, bindings, known, new = {}, {}, {}, 0
+for i = FIRST_ARRIVAL, #ARGV do
+  local user = ARGV[i]
+  local place = user ~= '' and place_of[user]
+  if place then
+    known[#known + 1] = i - FIRST_ARRIVAL + 1
+    known[#known + 1] = place
+    known[#known + 1] = expires_of[user]
+  else
+    new = new + 1
+    place = digits(last + new)
+    entries[#entries + 1] = place
+    entries[#entries + 1] = user == '' and place or place .. ':' .. user
+    if user ~= '' then
+      bindings[#bindings + 1] = user
+      bindings[#bindings + 1] = place
+      place_of[user], expires_of[user] = place, '0'
+    end
+  end
+end
+
+if new > 0 then
+  redis.call('INCRBY', seq, new)
+  redis.call('ZADD', waiting, 'NX', unpack(entries))
+  redis.call('HINCRBY', stats, 'issued', new)
+end
+if #bindings > 0 then
+  redis.call('HSET', users, unpack(bindings))
+end
+if #over > 0 then
+  redis.call('HINCRBY', stats, 'expired', redis.call('ZREM', active, unpack(over)))
+end
+local answer = { 'entered', digits(now_ms), before, digits(last + 1), known }
+redis.call('SET', group, cmsgpack.pack(answer), 'PX', group_ttl_ms)
+return answer

@@ -1,0 +1,64 @@
+--[[
+queue/settle: make sure that this Redis process gives no place number that was given before.
+
+Why a script: "which process is this, and is the counter behind?" and "jump ahead" are one step. Two
+servers that settle at once must not both jump, and no arrival may come in between.
+
+Redis neither persists nor replicates its scripts, so a process that restarted, or was promoted by a
+failover, refuses everybody's first call. The answer to that refusal is this script, run by its
+source, before anything is loaded: the only script that is sent with EVAL.
+
+KEYS
+  [1] seq      int     last place given
+  [2] run      string  run id of the process that this line was settled on
+  [3] dead     zset    place or <from>-<to> -> ordinal of its death
+  [4] waiting  zset    <place> or <place>:<user> -> place
+  [5] epoch    string  id of the last rebuild from PostgreSQL
+
+ARGV
+  [1] floor    integer >= 0, the highest place that the caller gave, saw or verified
+
+Returns
+  {"settled", run, changed, epoch, seq}  run: this process; changed: 1 if the line was settled now;
+                                         epoch: "" if there is none; seq: last place given
+
+A repeat is safe: a line that is settled on this process, with seq >= floor, is left alone.
+Cost: O(log n).
+]]
+local seq_key, run_key, dead_key, waiting_key, epoch_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local floor = tonumber(ARGV[1])
+-- Room for what a lost second may have given: no line gives a million numbers in it.
+local JUMP = 1048576
+-- 2025-01-01T00:00:00Z in seconds: the first place of a new line is the microseconds since then.
+local ERA_S = 1735689600
+
+-- Lua writes large numbers as 1e+14 by itself.
+local function digits(number)
+  return string.format('%.0f', number)
+end
+
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local epoch = redis.call('GET', epoch_key) or ''
+local seq = tonumber(redis.call('GET', seq_key) or nil)
+if seq and seq >= floor and redis.call('GET', run_key) == run then
+  return { 'settled', run, 0, epoch, digits(seq) }
+end
+
+local time = redis.call('TIME')
+local now_us = (tonumber(time[1]) - ERA_S) * 1000000 + tonumber(time[2])
+local last = seq or tonumber(redis.call('ZREVRANGE', waiting_key, 0, 0, 'WITHSCORES')[2] or 0)
+local fresh = now_us
+if last > 0 then
+  fresh = math.max(fresh, last + JUMP)
+end
+if floor > 0 then
+  fresh = math.max(fresh, floor + JUMP)
+end
+local ordinal = tonumber(redis.call('ZREVRANGE', dead_key, 0, 0, 'WITHSCORES')[2] or 0) + 1
+
+redis.call('SET', seq_key, digits(fresh))
+redis.call('SET', run_key, run)
+if last > 0 then
+  redis.call('ZADD', dead_key, digits(ordinal), digits(last + 1) .. '-' .. digits(fresh))
+end
+return { 'settled', run, 1, epoch, digits(fresh) }

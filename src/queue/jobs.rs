@@ -1,0 +1,108 @@
+//! The one job of the line: letting the next people in, every second, on every server.
+
+use futures::StreamExt;
+
+use super::Queue;
+use super::scripts::{Promote, PromoteOutcome};
+use crate::concerts::Concert;
+use crate::redis::RedisError;
+
+/// The job's name in logs and metrics.
+pub const PROMOTE_JOB: &str = "queue.promote";
+
+/// How many concerts are served at a time.
+const CONCERTS_AT_ONCE: usize = 8;
+/// The most calls per concert and run; each lets in or drops up to 200.
+const CALLS_MAX: usize = 100;
+
+/// What one run did, over all concerts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromoteReport {
+    /// People let in.
+    pub promoted: u64,
+    /// Expired tokens dropped.
+    pub expired: u64,
+    /// Concerts paused, not open yet or sold out.
+    pub closed: u64,
+    /// Concerts that this server has not verified yet.
+    pub not_ready: u64,
+    /// Concerts for which Redis failed.
+    pub failed: u64,
+}
+
+impl Queue {
+    /// Lets in as many people as pace and capacity allow, in every concert.
+    ///
+    /// Safe on any number of servers at once: the script itself keeps pace and capacity.
+    ///
+    /// # Errors
+    ///
+    /// If Redis failed for any concert, after every other one was served.
+    pub async fn promote_all(self) -> Result<PromoteReport, RedisError> {
+        let concerts: Vec<_> = self.0.concerts.load().iter().cloned().collect();
+        let mut runs = futures::stream::iter(concerts)
+            .map(|concert| {
+                let queue = self.clone();
+                async move { queue.promote(&concert).await }
+            })
+            .buffer_unordered(CONCERTS_AT_ONCE);
+        let mut total = PromoteReport::default();
+        let mut failure = None;
+        // One concert without an answer must not keep the others' people out.
+        while let Some(run) = runs.next().await {
+            match run {
+                Ok(report) => total.add(report),
+                Err(error) => {
+                    total.failed += 1;
+                    failure = Some(error);
+                }
+            }
+        }
+        failure.map_or(Ok(total), Err)
+    }
+
+    /// Lets in whoever is next in the line of `concert`.
+    pub async fn promote(&self, concert: &Concert) -> Result<PromoteReport, RedisError> {
+        let mut report = PromoteReport::default();
+        let Some(generation) = self.0.gates.verified(concert.id) else {
+            report.not_ready = 1;
+            return Ok(report);
+        };
+        let call = Promote {
+            concert,
+            generation: &generation,
+            capacity: concert.capacity.unwrap_or(self.0.config.capacity),
+            batch: concert.batch.unwrap_or(self.0.config.batch),
+            claim_ttl: self.0.config.claim_ttl,
+        };
+        for _ in 0..CALLS_MAX {
+            let tick = match self.0.redis.run(&call).await? {
+                PromoteOutcome::Promoted(tick) => tick,
+                PromoteOutcome::Closed(tick) => {
+                    report.closed = 1;
+                    tick
+                }
+                PromoteOutcome::NotReady => {
+                    report.not_ready = 1;
+                    break;
+                }
+            };
+            report.promoted += tick.promoted;
+            report.expired += tick.expired;
+            if !tick.more {
+                break;
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl PromoteReport {
+    fn add(&mut self, other: Self) {
+        self.promoted += other.promoted;
+        self.expired += other.expired;
+        self.closed += other.closed;
+        self.not_ready += other.not_ready;
+        self.failed += other.failed;
+    }
+}

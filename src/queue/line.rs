@@ -1,0 +1,85 @@
+//! What one server keeps of one concert's line: nothing that another server would need.
+//!
+//! The floor (the highest number known here), the rebuild that is believed in, the arrivals that
+//! wait for their group, and the boards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::QueueConfig;
+use super::arrivals::Arrivals;
+use super::boards::Boards;
+use super::scripts::{Settle, Settled};
+use crate::concerts::{Concert, Concerts};
+use crate::redis::{Redis, RedisError};
+use crate::words::{ConcertId, Place};
+
+/// One concert's line, as one server sees it.
+pub(super) struct Line {
+    pub id: ConcertId,
+    pub redis: Redis,
+    pub concerts: Concerts,
+    pub arrivals: Arrivals,
+    pub boards: Boards,
+    /// The highest place that this server gave, saw on a board or verified in a token.
+    floor: AtomicU64,
+    epoch: RwLock<Option<Arc<str>>>,
+    pub config: Arc<QueueConfig>,
+}
+
+impl Line {
+    pub fn new(id: ConcertId, redis: Redis, concerts: Concerts, config: Arc<QueueConfig>) -> Self {
+        Self {
+            id,
+            redis,
+            concerts,
+            arrivals: Arrivals::new(config.arrivals_max),
+            boards: Boards::new(config.active_ttl),
+            floor: AtomicU64::new(0),
+            epoch: RwLock::new(None),
+            config,
+        }
+    }
+
+    /// The highest place known here; 0 if none is.
+    pub fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that `place` was given.
+    pub fn raise_floor(&self, place: Place) {
+        // Polls come here too, and almost none of them has news: no write without need.
+        if self.floor() < place.get() {
+            self.floor.fetch_max(place.get(), Ordering::Relaxed);
+        }
+    }
+
+    /// The rebuild that this server believes in.
+    pub fn epoch(&self) -> Option<Arc<str>> {
+        self.epoch.read().clone()
+    }
+
+    /// Takes what Redis said of its rebuild.
+    pub fn learn_epoch(&self, epoch: Option<&str>) {
+        if self.epoch.read().as_deref() != epoch {
+            *self.epoch.write() = epoch.map(Arc::from);
+        }
+    }
+
+    /// Makes sure that Redis gives no number twice.
+    pub async fn settle(&self, concert: &Concert) -> Result<Settled, RedisError> {
+        let call = Settle {
+            concert,
+            floor: self.floor(),
+        };
+        let settled = self.redis.run_unloaded(&call).await?;
+        self.raise_floor(settled.last);
+        self.learn_epoch(settled.epoch.as_deref());
+        if settled.changed {
+            tracing::info!(concert = %self.id, last = %settled.last, "settled the line");
+        }
+        Ok(settled)
+    }
+}

@@ -1,0 +1,385 @@
+//! The Redis scripts of the line as a whole, as Rust types; those of one token are in
+//! [`token_scripts`]. Each header in `lua/queue/` is the contract; nothing here decides anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{DeadEntry, PlaceRange, token_scripts};
+use crate::concerts::{Concert, Generation};
+use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
+use crate::words::{Place, UserId};
+
+static SETTLE: LuaScript = LuaScript::new(
+    "queue/settle",
+    include_str!("../../lua/queue/settle.lua"), //
+);
+static BOARD: LuaScript = LuaScript::new("queue/board", include_str!("../../lua/queue/board.lua"));
+static ENTER: LuaScript = LuaScript::new("queue/enter", include_str!("../../lua/queue/enter.lua"));
+static PROMOTE: LuaScript = LuaScript::new(
+    "queue/promote",
+    include_str!("../../lua/queue/promote.lua"), //
+);
+
+/// Every script of this slice that is loaded; `queue/settle` is not, it must come before loading.
+pub static SCRIPTS: &[&LuaScript] = &[
+    &BOARD,
+    &ENTER,
+    &PROMOTE,
+    &token_scripts::CLAIM,
+    &token_scripts::LEAVE,
+];
+
+/// Makes sure that this Redis process gives no number twice.
+#[derive(Debug)]
+pub struct Settle<'a> {
+    /// Whose line.
+    pub concert: &'a Concert,
+    /// The highest place known to this server; 0 if none is.
+    pub floor: u64,
+}
+
+/// A line after [`Settle`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Run id of the Redis process.
+    pub run: Arc<str>,
+    /// Whether it was another one before, or the numbers were behind.
+    pub changed: bool,
+    /// Id of the last rebuild, if there was one.
+    pub epoch: Option<Arc<str>>,
+    /// The last number given; the next one is higher.
+    pub last: Place,
+}
+
+impl ScriptCall for Settle<'_> {
+    type Outcome = Settled;
+
+    fn script() -> &'static LuaScript {
+        &SETTLE
+    }
+
+    fn write(&self, args: &mut Args) {
+        let keys = &self.concert.keys;
+        args.key(&keys.seq).key(&keys.run).key(&keys.dead);
+        args.key(&keys.waiting).key(&keys.epoch);
+        args.int(self.floor);
+    }
+
+    fn decode(tag: &str, mut reply: Reply) -> Result<Settled, ReplyFault> {
+        match tag {
+            "settled" => Ok(Settled {
+                run: reply.text()?.into(),
+                changed: reply.int::<u8>()? != 0,
+                epoch: reply.optional_text()?.map(Arc::from),
+                last: place(&mut reply)?,
+            }),
+            _ => Err(ReplyFault::Tag(tag.to_owned())),
+        }
+    }
+}
+
+/// Reads what a board is made of.
+#[derive(Debug)]
+pub struct ReadBoard<'a> {
+    /// Whose line.
+    pub concert: &'a Concert,
+    /// The ordinal up to which dead numbers are known.
+    pub after: u64,
+    /// The most dead numbers of one answer.
+    pub limit: usize,
+}
+
+/// The line at one moment, as Redis has it.
+#[derive(Debug, Clone)]
+pub struct BoardRow {
+    /// Redis' clock, Unix ms.
+    pub now_ms: u64,
+    /// Run id that the line was settled on.
+    pub run: Option<String>,
+    /// Id of the last rebuild.
+    pub epoch: Option<String>,
+    /// The last number given.
+    pub last: Option<Place>,
+    /// The lowest waiting place.
+    pub head: Option<Place>,
+    /// How many wait.
+    pub waiting: u64,
+    /// How many active tokens live.
+    pub active: u64,
+    /// How many were ever promoted.
+    pub promoted: u64,
+    /// The live knobs, as somebody wrote them.
+    pub capacity: Option<String>,
+    /// See `capacity`.
+    pub batch: Option<String>,
+    /// See `capacity`.
+    pub paused: Option<String>,
+    /// Seats sold, over all dates.
+    pub sold: u64,
+    /// Dead numbers above the ordinal asked for.
+    pub dead: Vec<DeadEntry>,
+}
+
+impl ScriptCall for ReadBoard<'_> {
+    type Outcome = BoardRow;
+
+    fn script() -> &'static LuaScript {
+        &BOARD
+    }
+
+    fn write(&self, args: &mut Args) {
+        let keys = &self.concert.keys;
+        args.key(&keys.run).key(&keys.epoch).key(&keys.seq);
+        args.key(&keys.waiting).key(&keys.dead).key(&keys.active);
+        args.key(&keys.settings).key(&keys.stats);
+        for date in &self.concert.dates {
+            args.key(&keys.sold(*date));
+        }
+        args.int(self.after).int(self.limit as u64);
+    }
+
+    fn decode(tag: &str, mut reply: Reply) -> Result<BoardRow, ReplyFault> {
+        if tag != "board" {
+            return Err(ReplyFault::Tag(tag.to_owned()));
+        }
+        Ok(BoardRow {
+            now_ms: reply.int()?,
+            run: reply.optional_text()?,
+            epoch: reply.optional_text()?,
+            last: optional_place(&mut reply)?,
+            head: optional_place(&mut reply)?,
+            waiting: reply.int()?,
+            active: reply.int()?,
+            promoted: reply.int()?,
+            capacity: reply.optional_text()?,
+            batch: reply.optional_text()?,
+            paused: reply.optional_text()?,
+            sold: reply.int()?,
+            dead: dead_entries(reply.list()?)?,
+        })
+    }
+}
+
+fn dead_entries(mut reply: Reply) -> Result<Vec<DeadEntry>, ReplyFault> {
+    let mut entries = Vec::with_capacity(reply.remaining() / 2);
+    while reply.remaining() > 0 {
+        let ordinal = reply.int()?;
+        let text = reply.text()?;
+        let range = PlaceRange::parse(&text).ok_or(ReplyFault::Tag(text))?;
+        entries.push(DeadEntry { ordinal, range });
+    }
+    Ok(entries)
+}
+
+/// Gives places to a group of arrivals.
+#[derive(Debug)]
+pub struct Enter<'a> {
+    /// Whose line.
+    pub concert: &'a Concert,
+    /// The group's own id; the same one answers the same places for [`Enter::ANSWER_KEPT_FOR`].
+    pub group: Uuid,
+    /// The highest place known to this server.
+    pub floor: u64,
+    /// The rebuild that this server believes in.
+    pub epoch: &'a str,
+    /// The arrivals in order; `None` is anonymous.
+    pub arrivals: &'a [Option<UserId>],
+}
+
+impl Enter<'_> {
+    /// The most arrivals of a group.
+    pub const ARRIVALS_MAX: usize = 128;
+    /// The most named arrivals of a group.
+    pub const NAMED_MAX: usize = 64;
+    /// How long a group's answer is kept for a re-send.
+    pub const ANSWER_KEPT_FOR: Duration = Duration::from_secs(5);
+}
+
+/// What came of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnterOutcome {
+    /// Everybody has a place.
+    Entered(EnteredGroup),
+    /// Nothing changed: the line must be settled first, or was rebuilt.
+    Unsettled,
+}
+
+/// The places of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnteredGroup {
+    /// Redis' clock, Unix ms.
+    pub now_ms: u64,
+    /// How many waited before.
+    pub before: u64,
+    /// The first new place.
+    pub first: Place,
+    /// Arrivals that had a place already, in order.
+    pub known: Vec<KnownArrival>,
+}
+
+/// An arrival whose user had a place already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownArrival {
+    /// Which one of the group, from 0.
+    pub index: usize,
+    /// The place.
+    pub place: Place,
+    /// When it expires, Unix ms; 0 while it waits.
+    pub expires_ms: u64,
+}
+
+impl ScriptCall for Enter<'_> {
+    type Outcome = EnterOutcome;
+
+    fn script() -> &'static LuaScript {
+        &ENTER
+    }
+
+    fn write(&self, args: &mut Args) {
+        let keys = &self.concert.keys;
+        args.key(&keys.group(self.group));
+        args.key(&keys.seq).key(&keys.epoch).key(&keys.waiting);
+        args.key(&keys.active).key(&keys.users).key(&keys.stats);
+        args.int(self.floor).text(self.epoch);
+        args.millis(Self::ANSWER_KEPT_FOR);
+        for user in self.arrivals {
+            match user {
+                Some(user) => args.int(user.get()),
+                None => args.word(""),
+            };
+        }
+    }
+
+    fn decode(tag: &str, mut reply: Reply) -> Result<EnterOutcome, ReplyFault> {
+        match tag {
+            "unsettled" => Ok(EnterOutcome::Unsettled),
+            "entered" => Ok(EnterOutcome::Entered(EnteredGroup {
+                now_ms: reply.int()?,
+                before: reply.int()?,
+                first: place(&mut reply)?,
+                known: known_arrivals(reply.list()?)?,
+            })),
+            _ => Err(ReplyFault::Tag(tag.to_owned())),
+        }
+    }
+}
+
+fn known_arrivals(mut reply: Reply) -> Result<Vec<KnownArrival>, ReplyFault> {
+    let mut known = Vec::with_capacity(reply.remaining() / 3);
+    while reply.remaining() > 0 {
+        known.push(KnownArrival {
+            index: reply.int::<usize>()?.saturating_sub(1),
+            place: place(&mut reply)?,
+            expires_ms: reply.int()?,
+        });
+    }
+    Ok(known)
+}
+
+/// Lets the next people in.
+#[derive(Debug)]
+pub struct Promote<'a> {
+    /// Whose line.
+    pub concert: &'a Concert,
+    /// What this server has verified.
+    pub generation: &'a Generation,
+    /// The most active tokens, unless the live settings say otherwise.
+    pub capacity: u32,
+    /// The most promotions per second, unless the live settings say otherwise.
+    pub batch: u32,
+    /// How long a promoted token lives until its first use.
+    pub claim_ttl: Duration,
+}
+
+/// What came of [`Promote`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromoteOutcome {
+    /// The gate is open.
+    Promoted(PromoteTick),
+    /// Paused, not open yet or sold out; expired tokens were dropped all the same.
+    Closed(PromoteTick),
+    /// Redis is of another generation than the one verified.
+    NotReady,
+}
+
+/// What one call changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromoteTick {
+    /// People let in.
+    pub promoted: u64,
+    /// Expired tokens dropped.
+    pub expired: u64,
+    /// Live active tokens afterwards.
+    pub active: u64,
+    /// Whether another call could do more at once.
+    pub more: bool,
+}
+
+impl ScriptCall for Promote<'_> {
+    type Outcome = PromoteOutcome;
+
+    fn script() -> &'static LuaScript {
+        &PROMOTE
+    }
+
+    fn write(&self, args: &mut Args) {
+        let keys = &self.concert.keys;
+        args.key(&keys.run).key(&keys.epoch).key(&keys.waiting);
+        args.key(&keys.active).key(&keys.pace).key(&keys.settings);
+        args.key(&keys.stats).key(&keys.dead);
+        for date in &self.concert.dates {
+            args.key(&keys.sold(*date));
+        }
+        args.text(&*self.generation.run);
+        args.text(&*self.generation.epoch);
+        args.int(self.capacity).int(self.batch);
+        args.millis(self.claim_ttl);
+        args.int(self.concert.opens_at_ms());
+        args.int(self.concert.seats_total());
+        args.text(keys.token_prefix());
+    }
+
+    fn decode(tag: &str, mut reply: Reply) -> Result<PromoteOutcome, ReplyFault> {
+        match tag {
+            "promoted" => {
+                let promoted = reply.int()?;
+                Ok(PromoteOutcome::Promoted(tick(promoted, &mut reply)?))
+            }
+            "closed" => {
+                reply.text()?;
+                Ok(PromoteOutcome::Closed(tick(0, &mut reply)?))
+            }
+            "not_ready" => Ok(PromoteOutcome::NotReady),
+            _ => Err(ReplyFault::Tag(tag.to_owned())),
+        }
+    }
+}
+
+fn tick(promoted: u64, reply: &mut Reply) -> Result<PromoteTick, ReplyFault> {
+    Ok(PromoteTick {
+        promoted,
+        expired: reply.int()?,
+        active: reply.int()?,
+        more: reply.int::<u8>()? != 0,
+    })
+}
+
+/// The next field as a place.
+pub(super) fn place(reply: &mut Reply) -> Result<Place, ReplyFault> {
+    optional_place(reply)?.ok_or(ReplyFault::Field {
+        index: 0,
+        expected: "a place",
+    })
+}
+
+fn optional_place(reply: &mut Reply) -> Result<Option<Place>, ReplyFault> {
+    // A counter that gave no number yet reads 0.
+    let number = reply.optional_int::<i64>()?.filter(|number| *number != 0);
+    let place = number.map(|number| Place::try_from(i128::from(number)));
+    place.transpose().map_err(|_| ReplyFault::Field {
+        index: 0,
+        expected: "a place",
+    })
+}

@@ -1,0 +1,331 @@
+//! The waiting line as the rest of the server sees it: arrive, ask, leave.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::RwLock;
+use uuid::Uuid;
+
+use super::arrivals::{Arrived, Stands};
+use super::line::Line;
+use super::scripts::Settled;
+use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
+use super::{Board, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};
+use crate::concerts::{Concert, Concerts, Gates};
+use crate::redis::{Redis, RedisError};
+use crate::words::{ConcertId, Place, UserId};
+
+/// How many lines are settled at a time.
+const SETTLES_AT_ONCE: usize = 16;
+
+/// The waiting lines of all concerts. Cheap to clone.
+#[derive(Clone)]
+pub struct Queue(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub redis: Redis,
+    pub concerts: Concerts,
+    pub gates: Gates,
+    pub config: Arc<QueueConfig>,
+    keys: TokenKeys,
+    /// Made at the first use; as many as the catalogue has concerts.
+    lines: RwLock<HashMap<ConcertId, Arc<Line>>>,
+}
+
+/// How a token stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standing {
+    /// The token's concert.
+    pub concert: ConcertId,
+    /// Where it is on its way.
+    pub status: Status,
+    /// 1 is next, 0 is active.
+    pub position: u64,
+    /// How long it will wait, as far as that is known.
+    pub estimated_wait_seconds: u64,
+    /// When to ask again.
+    pub poll_after: PollAfter,
+    /// How long an active token lives.
+    pub expires_in_seconds: Option<u64>,
+}
+
+/// Where a live token is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// In line.
+    Waiting,
+    /// In line, and everything is sold.
+    SoldOut,
+    /// Let in.
+    Active,
+}
+
+/// What an arrival is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Joined {
+    /// The token in the form that the API gives.
+    pub token: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// Whether it was given now.
+    pub is_new: bool,
+}
+
+/// Where a verified token was found.
+pub(super) enum Found {
+    Waiting {
+        position: u64,
+        board: Arc<Board>,
+    },
+    Active {
+        value: TokenValue,
+        expires_in_ms: u64,
+    },
+    Gone,
+}
+
+impl Queue {
+    /// The lines of `concerts`. Nothing is read before somebody asks.
+    #[must_use]
+    pub fn new(
+        redis: Redis,
+        concerts: Concerts,
+        gates: Gates,
+        config: QueueConfig,
+        token_keys: TokenKeys,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            redis,
+            concerts,
+            gates,
+            config: Arc::new(config),
+            keys: token_keys,
+            lines: RwLock::default(),
+        }))
+    }
+
+    /// Gives `user` a place in the line of `concert`, or says which one they have already.
+    ///
+    /// Without a user it is a new place each time.
+    pub async fn join(
+        &self,
+        concert: &Arc<Concert>,
+        user: Option<UserId>,
+    ) -> Result<Joined, QueueError> {
+        let line = self.line(concert.id);
+        let board = line.board().await?;
+        if board.facts().is_sold_out() {
+            return Err(QueueError::SoldOut);
+        }
+        let Arrived { place, stands } = line.arrive(concert, user).await?;
+        let standing = match stands {
+            Stands::New { position } => self.waiting(concert.id, position, &board),
+            Stands::Active { expires_in_ms } => self.active(concert.id, expires_in_ms),
+            Stands::Waiting => match self.find(&line, concert, place).await? {
+                Found::Waiting { position, board } => self.waiting(concert.id, position, &board),
+                Found::Active { expires_in_ms, .. } => self.active(concert.id, expires_in_ms),
+                // It was let in and expired, or left, since the group was answered.
+                Found::Gone => return Err(QueueError::OutcomeUnknown),
+            },
+        };
+        let token = Token {
+            concert: concert.id,
+            place,
+        };
+        Ok(Joined {
+            token: token.sign(&self.0.keys).with_position(standing.position),
+            standing,
+            is_new: matches!(stands, Stands::New { .. }),
+        })
+    }
+
+    /// How `token` stands. While it waits, no store is asked.
+    pub async fn standing(&self, token: &str) -> Result<Standing, QueueError> {
+        let (line, concert, place) = self.open(token)?;
+        match self.find(&line, &concert, place).await? {
+            Found::Waiting { position, board } => Ok(self.waiting(concert.id, position, &board)),
+            Found::Active { expires_in_ms, .. } => Ok(self.active(concert.id, expires_in_ms)),
+            Found::Gone => Err(QueueError::TokenExpired),
+        }
+    }
+
+    /// Gives up the place of `token`, and its holds.
+    ///
+    /// A second time it is [`QueueError::TokenExpired`], as for any token that is no longer live.
+    pub async fn leave(&self, token: &str) -> Result<(), QueueError> {
+        let (line, concert, place) = self.open(token)?;
+        let key = concert.keys.token(place);
+        // Twice, because the token may be bound to its user in between; never more often.
+        for _ in 0..2 {
+            let value = self.0.redis.get(&key).await.map_err(QueueError::read)?;
+            let call = Leave {
+                concert: &concert,
+                place,
+                user: value
+                    .as_deref()
+                    .and_then(TokenValue::parse)
+                    .and_then(|token| token.owner),
+                version: Uuid::new_v4(),
+            };
+            match self.0.redis.run(&call).await.map_err(QueueError::write)? {
+                LeaveOutcome::Left { .. } => {
+                    line.boards.leave(place);
+                    return Ok(());
+                }
+                LeaveOutcome::Gone => return Err(QueueError::TokenExpired),
+                LeaveOutcome::Paying => return Err(QueueError::PaymentInProgress),
+                LeaveOutcome::OtherUser => {}
+            }
+        }
+        Err(QueueError::NotYours)
+    }
+
+    /// A board of `concert` that may answer polls now.
+    pub async fn board(&self, concert: &Arc<Concert>) -> Result<Arc<Board>, QueueError> {
+        self.line(concert.id).board().await
+    }
+
+    /// Makes sure that Redis gives no number of `concert` twice.
+    pub async fn settle(&self, concert: &Arc<Concert>) -> Result<Settled, RedisError> {
+        self.line(concert.id).settle(concert).await
+    }
+
+    /// Settles every line: what must come before scripts are loaded into Redis.
+    pub async fn settle_all(&self) -> Result<(), RedisError> {
+        let concerts: Vec<_> = self.0.concerts.load().iter().cloned().collect();
+        futures::stream::iter(concerts)
+            .map(|concert| async move { self.settle(&concert).await })
+            .buffer_unordered(SETTLES_AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await
+    }
+
+    /// This server's part of the line of `concert`.
+    pub(super) fn line(&self, concert: ConcertId) -> Arc<Line> {
+        if let Some(line) = self.0.lines.read().get(&concert) {
+            return Arc::clone(line);
+        }
+        let inner = &self.0;
+        let new = || {
+            let (redis, concerts) = (inner.redis.clone(), inner.concerts.clone());
+            Arc::new(Line::new(
+                concert,
+                redis,
+                concerts,
+                Arc::clone(&inner.config),
+            ))
+        };
+        Arc::clone(inner.lines.write().entry(concert).or_insert_with(new))
+    }
+
+    /// Verifies a token and opens the line that it belongs to.
+    pub(super) fn open(&self, token: &str) -> Result<(Arc<Line>, Arc<Concert>, Place), QueueError> {
+        let token = self
+            .0
+            .keys
+            .verify(token)
+            .map_err(QueueError::TokenInvalid)?;
+        let concert = self.0.concerts.get(token.concert);
+        let concert = concert.ok_or(QueueError::UnknownConcert {
+            concert: token.concert,
+        })?;
+        Ok((self.line(concert.id), concert, token.place))
+    }
+
+    /// Where the token of `place` is: on the board, or below it by its own key.
+    pub(super) async fn find(
+        &self,
+        line: &Arc<Line>,
+        concert: &Concert,
+        place: Place,
+    ) -> Result<Found, QueueError> {
+        let mut board = line.board().await?;
+        if board.position_of(place) == OnBoard::Beyond {
+            board = self.board_that_knows(line, concert, place).await?;
+        }
+        match board.position_of(place) {
+            OnBoard::Waiting { position } => Ok(Found::Waiting { position, board }),
+            OnBoard::Dead => Ok(Found::Gone),
+            OnBoard::Beyond => Err(QueueError::NotReady),
+            OnBoard::Served => self.find_served(line, concert, place).await,
+        }
+    }
+
+    /// A number above the board's last was given after that board, or by a Redis that lost it.
+    async fn board_that_knows(
+        &self,
+        line: &Arc<Line>,
+        concert: &Concert,
+        place: Place,
+    ) -> Result<Arc<Board>, QueueError> {
+        let board = line.next_board().await?;
+        if board.position_of(place) != OnBoard::Beyond {
+            return Ok(board);
+        }
+        line.raise_floor(place);
+        line.settle(concert).await.map_err(QueueError::read)?;
+        line.next_board().await
+    }
+
+    /// Below the head only the token's own key knows.
+    async fn find_served(
+        &self,
+        line: &Arc<Line>,
+        concert: &Concert,
+        place: Place,
+    ) -> Result<Found, QueueError> {
+        let (redis, keys) = (&self.0.redis, &concert.keys);
+        let token = redis.get_with_ttl(&keys.token(place)).await;
+        if let Some((value, expires_in_ms)) = token.map_err(QueueError::read)? {
+            let value = TokenValue::parse(&value).ok_or(QueueError::TokenExpired)?;
+            return Ok(Found::Active {
+                value,
+                expires_in_ms,
+            });
+        }
+        // Redis may have lost the promotion, and with it the key: then the place waits again.
+        let waits = redis.has_score(&keys.waiting, place.get()).await;
+        if !waits.map_err(QueueError::read)? {
+            return Ok(Found::Gone);
+        }
+        let board = line.next_board().await?;
+        match board.position_of(place) {
+            OnBoard::Waiting { position } => Ok(Found::Waiting { position, board }),
+            _ => Err(QueueError::NotReady),
+        }
+    }
+
+    pub(super) fn waiting(&self, concert: ConcertId, position: u64, board: &Board) -> Standing {
+        let wait_seconds = board.estimated_wait_seconds(position);
+        Standing {
+            concert,
+            status: if board.facts().is_sold_out() {
+                Status::SoldOut
+            } else {
+                Status::Waiting
+            },
+            position,
+            estimated_wait_seconds: wait_seconds,
+            poll_after: self.poll_after(wait_seconds),
+            expires_in_seconds: None,
+        }
+    }
+
+    fn active(&self, concert: ConcertId, expires_in_ms: u64) -> Standing {
+        let expires_in_seconds = Duration::from_millis(expires_in_ms).as_secs();
+        Standing {
+            concert,
+            status: Status::Active,
+            position: 0,
+            estimated_wait_seconds: 0,
+            poll_after: self.poll_after(expires_in_seconds),
+            expires_in_seconds: Some(expires_in_seconds),
+        }
+    }
+
+    fn poll_after(&self, wait_seconds: u64) -> PollAfter {
+        PollAfter::new(wait_seconds, rand::random(), self.0.config.claim_ttl)
+    }
+}
