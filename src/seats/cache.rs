@@ -122,8 +122,9 @@ impl Cached {
             Some(deadline_ms) => deadline_ms.min(date_ends_ms),
             None => date_ends_ms,
         };
-        let good_for =
-            Duration::from_millis(next_ms.saturating_sub(reading.now_ms)).min(GOOD_FOR_MAX);
+        // Redis' milliseconds are rounded down: up to one of them is over already.
+        let good_for_ms = next_ms.saturating_sub(reading.now_ms).saturating_sub(1);
+        let good_for = Duration::from_millis(good_for_ms).min(GOOD_FOR_MAX);
         Self {
             made_for: (concert.seats, concert.time_zone),
             read_at,

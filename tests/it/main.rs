@@ -4,6 +4,7 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a test and its helpers fail by panicking"
 )]
 
@@ -12,4 +13,5 @@ mod queue;
 mod queue_losses;
 mod queue_promotion;
 mod queue_scripts;
+mod seats;
 mod support;
