@@ -29,10 +29,7 @@ pub fn connect(config: &PostgresConfig) -> anyhow::Result<PgPool> {
             ("lock_timeout", millis(config.lock_timeout)),
             ("idle_in_transaction_session_timeout", "2000".to_owned()),
             // What the functions in `migrations/` are written for, whatever the server's default.
-            (
-                "default_transaction_isolation",
-                "read\\ committed".to_owned(),
-            ),
+            ("default_transaction_isolation", "read committed".to_owned()),
         ]);
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
