@@ -18,11 +18,13 @@ KEYS
 ARGV
   [1] place    integer > 0
   [2] user     whose the caller believes the token to be, "" if nobody's: it decides KEYS[8]
-  [3] version  random id: the new version of a date on which a seat became free
-  [4..] date   YYYY-MM-DD, in the order of the keys
+  [3] asker    who asks, "" if the request does not say
+  [4] version  random id: the new version of a date on which a seat became free
+  [5..] date   YYYY-MM-DD, in the order of the keys
 
 Returns
   {"left", released}  released: live holds given up
+  {"not_yours"}       nothing changed: it is bound to another user than the asker
   {"other_user"}      nothing changed: the token is bound to another user than ARGV says
   {"paying"}          nothing changed: a payment is under way
   {"gone"}            nothing changed: neither waiting nor active
@@ -32,8 +34,12 @@ Cost: O(log n + holds of the user).
 ]]
 local waiting, dead, users, active, token = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local paying, stats, holds = KEYS[6], KEYS[7], KEYS[8]
-local place, user, version = ARGV[1], ARGV[2], ARGV[3]
-local FIRST_DATE_KEY, FIRST_DATE = 9, 4
+local place, user, asker, version = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local FIRST_DATE_KEY, FIRST_DATE = 9, 5
+
+local function is_somebody_elses(owner)
+  return owner ~= '' and asker ~= '' and owner ~= asker
+end
 
 local function forget(owner)
   if owner ~= '' and redis.call('HGET', users, owner) == place then
@@ -43,10 +49,14 @@ end
 
 local member = redis.call('ZRANGEBYSCORE', waiting, place, place)[1]
 if member then
+  local owner = string.match(member, ':(%d+)$') or ''
+  if is_somebody_elses(owner) then
+    return { 'not_yours' }
+  end
   local newest = redis.call('ZREVRANGE', dead, 0, 0, 'WITHSCORES')[2] or '0'
   redis.call('ZREM', waiting, member)
   redis.call('ZADD', dead, string.format('%.0f', tonumber(newest) + 1), place)
-  forget(string.match(member, ':(%d+)$') or '')
+  forget(owner)
   redis.call('HINCRBY', stats, 'left', 1)
   return { 'left', 0 }
 end
@@ -59,6 +69,9 @@ if not value or not expires_ms or expires_ms <= now_ms then
   return { 'gone' }
 end
 local owner = string.match(value, '^(%d*):')
+if is_somebody_elses(owner) then
+  return { 'not_yours' }
+end
 if owner ~= user then
   return { 'other_user' }
 end

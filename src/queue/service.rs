@@ -49,6 +49,18 @@ pub struct Standing {
     pub poll_after: PollAfter,
     /// How long an active token lives.
     pub expires_in_seconds: Option<u64>,
+    /// Whose an active token is, once bound; nobody looks at a waiting one's.
+    pub owner: Option<UserId>,
+}
+
+impl Standing {
+    /// Refuses `asker` if the token is known to be somebody else's.
+    pub fn check_owner(&self, asker: Option<UserId>) -> Result<(), QueueError> {
+        match (self.owner, asker) {
+            (Some(owner), Some(asker)) if owner != asker => Err(QueueError::NotYours),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where a live token is on its way.
@@ -122,10 +134,13 @@ impl Queue {
         let Arrived { place, stands } = line.arrive(concert, user).await?;
         let standing = match stands {
             Stands::New { position } => self.waiting(concert.id, position, &board),
-            Stands::Active { expires_in_ms } => self.active(concert.id, expires_in_ms),
+            Stands::Active { expires_in_ms } => self.active(concert.id, user, expires_in_ms),
             Stands::Waiting => match self.find(&line, concert, place).await? {
                 Found::Waiting { position, board } => self.waiting(concert.id, position, &board),
-                Found::Active { expires_in_ms, .. } => self.active(concert.id, expires_in_ms),
+                Found::Active {
+                    value,
+                    expires_in_ms,
+                } => self.active(concert.id, value.owner, expires_in_ms),
                 // It was let in and expired, or left, since the group was answered.
                 Found::Gone => return Err(QueueError::OutcomeUnknown),
             },
@@ -146,15 +161,18 @@ impl Queue {
         let (line, concert, place) = self.open(token)?;
         match self.find(&line, &concert, place).await? {
             Found::Waiting { position, board } => Ok(self.waiting(concert.id, position, &board)),
-            Found::Active { expires_in_ms, .. } => Ok(self.active(concert.id, expires_in_ms)),
+            Found::Active {
+                value,
+                expires_in_ms,
+            } => Ok(self.active(concert.id, value.owner, expires_in_ms)),
             Found::Gone => Err(QueueError::TokenExpired),
         }
     }
 
-    /// Gives up the place of `token`, and its holds.
+    /// Gives up the place of `token`, and its holds, for `asker` if the request says who asks.
     ///
     /// A second time it is [`QueueError::TokenExpired`], as for any token that is no longer live.
-    pub async fn leave(&self, token: &str) -> Result<(), QueueError> {
+    pub async fn leave(&self, token: &str, asker: Option<UserId>) -> Result<(), QueueError> {
         let (line, concert, place) = self.open(token)?;
         let key = concert.keys.token(place);
         // Twice, because the token may be bound to its user in between; never more often.
@@ -167,6 +185,7 @@ impl Queue {
                     .as_deref()
                     .and_then(TokenValue::parse)
                     .and_then(|token| token.owner),
+                asker,
                 version: Uuid::new_v4(),
             };
             match self.0.redis.run(&call).await.map_err(QueueError::write)? {
@@ -175,6 +194,7 @@ impl Queue {
                     return Ok(());
                 }
                 LeaveOutcome::Gone => return Err(QueueError::TokenExpired),
+                LeaveOutcome::NotYours => return Err(QueueError::NotYours),
                 LeaveOutcome::Paying => return Err(QueueError::PaymentInProgress),
                 LeaveOutcome::OtherUser => {}
             }
@@ -310,10 +330,11 @@ impl Queue {
             estimated_wait_seconds: wait_seconds,
             poll_after: self.poll_after(wait_seconds),
             expires_in_seconds: None,
+            owner: None,
         }
     }
 
-    fn active(&self, concert: ConcertId, expires_in_ms: u64) -> Standing {
+    fn active(&self, concert: ConcertId, owner: Option<UserId>, expires_in_ms: u64) -> Standing {
         let expires_in_seconds = Duration::from_millis(expires_in_ms).as_secs();
         Standing {
             concert,
@@ -322,6 +343,7 @@ impl Queue {
             estimated_wait_seconds: 0,
             poll_after: self.poll_after(expires_in_seconds),
             expires_in_seconds: Some(expires_in_seconds),
+            owner,
         }
     }
 

@@ -92,6 +92,8 @@ pub struct Leave<'a> {
     pub place: Place,
     /// Whose the token is, as far as the caller knows.
     pub user: Option<UserId>,
+    /// Who asks, if the request says so.
+    pub asker: Option<UserId>,
     /// The new version of dates on which a seat became free.
     pub version: Uuid,
 }
@@ -104,6 +106,8 @@ pub enum LeaveOutcome {
         /// Live holds given up with it.
         released: u64,
     },
+    /// Nothing changed: it is bound to another user than the asker.
+    NotYours,
     /// Nothing changed: the token is bound to somebody else than the caller knew.
     OtherUser,
     /// Nothing changed: a payment is under way.
@@ -132,6 +136,7 @@ impl ScriptCall for Leave<'_> {
         );
         args.int(self.place.get());
         write_user(args, self.user);
+        write_user(args, self.asker);
         args.text(self.version.simple().to_string());
         for date in &self.concert.dates {
             args.key(&keys.held(*date)).key(&keys.hold(*date));
@@ -145,6 +150,7 @@ impl ScriptCall for Leave<'_> {
             "left" => Ok(LeaveOutcome::Left {
                 released: reply.int()?,
             }),
+            "not_yours" => Ok(LeaveOutcome::NotYours),
             "other_user" => Ok(LeaveOutcome::OtherUser),
             "paying" => Ok(LeaveOutcome::Paying),
             "gone" => Ok(LeaveOutcome::Gone),

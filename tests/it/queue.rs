@@ -108,7 +108,7 @@ async fn a_leave_moves_everybody_behind_up_on_every_server_and_on_its_own_at_onc
 
     line.server
         .queue
-        .leave(&tokens[1])
+        .leave(&tokens[1], None)
         .await
         .expect("a live token");
     assert_eq!(
@@ -124,13 +124,17 @@ async fn a_leave_moves_everybody_behind_up_on_every_server_and_on_its_own_at_onc
     assert!(other.is_expired(&tokens[1]).await);
     assert_eq!(other.position(&tokens[0]).await, 1);
 
-    other.queue.leave(&tokens[0]).await.expect("a live token");
+    other
+        .queue
+        .leave(&tokens[0], None)
+        .await
+        .expect("a live token");
     assert_eq!(other.position(&tokens[4]).await, 3);
     eventually("the first server sees the leave", || async {
         line.server.position(&tokens[4]).await == 3
     })
     .await;
-    let again = line.server.queue.leave(&tokens[0]).await;
+    let again = line.server.queue.leave(&tokens[0], None).await;
     assert!(matches!(again, Err(QueueError::TokenExpired)), "{again:?}");
 }
 
@@ -229,7 +233,7 @@ async fn a_token_that_is_gone_is_left_to_those_who_know_payments() {
     let token = line.server.join(&line.concert, Some(7)).await.token;
     let queue = &line.server.queue;
     queue.promote(&line.concert).await.expect("an answer");
-    queue.leave(&token).await.expect("an active token");
+    queue.leave(&token, None).await.expect("an active token");
     let gone = queue
         .admit_or_spent(&token, None, None)
         .await
@@ -320,13 +324,13 @@ async fn leaving_with_a_bound_token_works_while_it_is_active() {
     let lease_ms = line.now_ms().await + 60_000;
     let paying = keys.paying(place(place_of(&token).get()));
     line.say(&format!("ZADD {paying} {lease_ms} attempt")).await;
-    let refused = queue.leave(&token).await;
+    let refused = queue.leave(&token, None).await;
     assert!(
         matches!(refused, Err(QueueError::PaymentInProgress)),
         "{refused:?}"
     );
     line.say(&format!("DEL {paying}")).await;
-    queue.leave(&token).await.expect("an active token");
+    queue.leave(&token, None).await.expect("an active token");
     assert_eq!(line.active().await, [0; 0]);
     assert!(line.server.join(&line.concert, Some(7)).await.is_new);
 }

@@ -272,7 +272,11 @@ async fn dead_numbers_below_the_head_are_dropped_but_for_the_newest() {
         tokens.push(line.server.join(&line.concert, None).await.token);
     }
     for token in &tokens[..10] {
-        line.server.queue.leave(token).await.expect("a live token");
+        line.server
+            .queue
+            .leave(token, None)
+            .await
+            .expect("a live token");
     }
     line.server
         .queue

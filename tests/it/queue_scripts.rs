@@ -420,6 +420,7 @@ async fn leave(line: &Line, number: u64, user: Option<u64>) -> LeaveOutcome {
         concert: &line.concert,
         place: place(number),
         user: user.map(user_id),
+        asker: None,
         version: Uuid::new_v4(),
     };
     line.server.redis.run(&call).await.expect("an answer")
@@ -571,4 +572,33 @@ async fn every_script_works_after_redis_forgot_them() {
         Ok(number + 1),
         "the same process is not settled again"
     );
+}
+
+#[tokio::test]
+async fn nobody_leaves_with_a_token_that_is_bound_to_another_user() {
+    let mut line = line().await;
+    let first = enter(&line, &[Some(user_id(7)), Some(user_id(8))])
+        .await
+        .first
+        .get();
+    let_in(&mut line, first, "7", 60_000).await;
+    let concert = line.concert.clone();
+    let call = |number, user, asker| Leave {
+        concert: &concert,
+        place: place(number),
+        user,
+        asker: Some(user_id(asker)),
+        version: Uuid::new_v4(),
+    };
+    let redis = line.server.redis.clone();
+    let before = line.dump().await;
+    for refused in [call(first, Some(user_id(7)), 9), call(first + 1, None, 9)] {
+        let outcome = redis.run(&refused).await.expect("an answer");
+        assert_eq!(outcome, LeaveOutcome::NotYours);
+    }
+    assert_eq!(line.dump().await, before);
+    for mine in [call(first, Some(user_id(7)), 7), call(first + 1, None, 8)] {
+        let outcome = redis.run(&mine).await.expect("an answer");
+        assert_eq!(outcome, LeaveOutcome::Left { released: 0 });
+    }
 }
