@@ -140,6 +140,8 @@ struct Server {
     builder: BoardBuilder,
     flight: Option<Flight>,
     board: Option<(Arc<Board>, Seen)>,
+    /// The life that its last reading showed.
+    life: u64,
     left: Vec<Left>,
 }
 
@@ -179,6 +181,7 @@ impl World {
             builder: BoardBuilder::new(Duration::from_mins(10)),
             flight: None,
             board: None,
+            life: 0,
             left: Vec::new(),
         };
         Self {
@@ -337,6 +340,7 @@ impl World {
         else {
             return;
         };
+        let is_another_life = std::mem::replace(&mut server.life, seen.life) != seen.life;
         match server.builder.take(ask, reading.clone()) {
             Progress::Complete(board) => {
                 server.board = Some((board, seen));
@@ -346,7 +350,8 @@ impl World {
                 ));
                 self.check_boards();
             }
-            Progress::More => {}
+            // Never to repair itself: what was read was right.
+            Progress::More => assert!(is_another_life || !reading.dead_complete),
             Progress::Outdated => panic!("this was the newest ask"),
         }
     }
