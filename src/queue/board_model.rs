@@ -166,6 +166,8 @@ struct World {
     line: Line,
     /// Counts losses of data.
     life: u64,
+    /// Redis' run id: a restart changes it and keeps the epoch, emptying it does the opposite.
+    process: u64,
     older: Vec<Line>,
     /// The highest number that any server ever gave or saw.
     floor: u64,
@@ -194,6 +196,7 @@ impl World {
                 ..Line::default()
             },
             life: 0,
+            process: 0,
             older: Vec::new(),
             floor: 1_000,
             servers: (0..SERVERS).map(|_| server()).collect(),
@@ -438,6 +441,7 @@ impl World {
         self.line = self.older[kept].clone();
         self.older.truncate(kept);
         self.life += 1;
+        self.process += 1;
         self.line.run = None;
         self.settle();
     }
@@ -452,8 +456,8 @@ impl World {
         }
         self.line.seq = Some(jumped);
         self.floor = jumped;
-        self.line.run = Some(self.life);
-        self.line.epoch = Some(self.life);
+        self.line.run = Some(self.process);
+        self.line.epoch.get_or_insert(self.life);
     }
 }
 
