@@ -1,3 +1,14 @@
-//! The command line.
+//! The command line of Onsale; everything it can do is in [`onsale::commands`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("onsale: the runtime cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(onsale::commands::run())
+}

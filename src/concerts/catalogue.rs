@@ -42,6 +42,11 @@ impl Catalogue {
         }
     }
 
+    /// Sets which concert is meant by a request that names none.
+    pub fn set_default(&mut self, default: Option<ConcertId>) {
+        self.default = default;
+    }
+
     /// All concerts, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Concert>> {
         self.concerts.values()

@@ -28,6 +28,17 @@ const RELOADS_MAX: u32 = 3;
 /// How often an open breaker asks whether Redis answers again.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 
+/// The URL schemes that mean a Redis.
+const SCHEMES: [&str; 7] = [
+    "redis",
+    "rediss",
+    "redis+unix",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "redis-cluster",
+    "rediss-cluster",
+];
+
 /// What must be true before scripts are loaded into a Redis that does not know them.
 type Settle = Arc<dyn Fn() -> BoxFuture<'static, Result<(), RedisError>> + Send + Sync>;
 
@@ -67,11 +78,7 @@ impl Redis {
         config: &RedisConfig,
         scripts: &'static [&'static LuaScript],
     ) -> anyhow::Result<Self> {
-        let mut fred_config = Config::from_url(config.url.expose_secret())
-            .map_err(|source| anyhow::anyhow!("the Redis URL is not understood: {source}"))?;
-        fred_config.fail_fast = false;
-        fred_config.version = RespVersion::RESP3;
-        let client = builder(fred_config, config.command_timeout).build()?;
+        let client = builder(parse_url(config)?, config.command_timeout).build()?;
         let _connection = client.connect();
         let redis = Self(Arc::new(Inner {
             client,
@@ -381,6 +388,20 @@ impl Named {
             name,
         }
     }
+}
+
+/// Reads the URL; an error does not contain it, because it may hold a password.
+pub(super) fn parse_url(config: &RedisConfig) -> anyhow::Result<Config> {
+    let url = config.url.expose_secret();
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    // The library would take http:// for a Redis URL.
+    anyhow::ensure!(SCHEMES.contains(&scheme), "must start with one of {}://", SCHEMES.join("://, "));
+    let mut parsed = Config::from_url(url)
+        .map_err(|error| anyhow::anyhow!("is no Redis URL: {}", error.details()))?;
+    // Start without Redis, and go on trying.
+    parsed.fail_fast = false;
+    parsed.version = RespVersion::RESP3;
+    Ok(parsed)
 }
 
 /// The client library's settings. All of its defaults that matter here are unsafe: no reconnect

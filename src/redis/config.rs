@@ -31,4 +31,13 @@ impl RedisConfig {
             breaker_failures: 5,
         }
     }
+
+    /// Whether the URL can be understood.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that does not contain the URL.
+    pub fn check(&self) -> Result<(), String> {
+        super::client::parse_url(self).map(|_| ()).map_err(|error| error.to_string())
+    }
 }

@@ -1,0 +1,177 @@
+//! One server: its state, its jobs, and the one router with every route.
+//!
+//! To find the code of a request, look it up in [`App::router`] and follow the handler's name.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use futures::FutureExt;
+
+use crate::auth::Auth;
+use crate::concerts::{Concerts, Gates};
+use crate::config::Config;
+use crate::http::{self, HttpConfig};
+use crate::ops::Readiness;
+use crate::payments::Payments;
+use crate::queue::Queue;
+use crate::redis::{LuaScript, Redis};
+use crate::scheduler::{EVERY_5_SECONDS, EVERY_SECOND, Scheduler};
+use crate::seats::Seats;
+use crate::{ops, payments, postgres, queue, seats};
+
+/// What every handler gets.
+pub type AppState = Arc<App>;
+
+/// The state of one server. It holds nothing that another server would need.
+pub struct App {
+    /// The catalogue.
+    pub concerts: Concerts,
+    /// The waiting line.
+    pub queue: Queue,
+    /// Free, held and sold seats.
+    pub seats: Seats,
+    /// Balances and payments.
+    pub payments: Payments,
+    /// How users are known.
+    pub auth: Auth,
+    /// Whether this server can do its work, and if not, what is missing.
+    pub readiness: Readiness,
+    redis: Redis,
+    database: sqlx::PgPool,
+    http: HttpConfig,
+    scheduler: tokio::sync::Mutex<Option<Scheduler>>,
+}
+
+impl App {
+    /// Connects (or goes on trying to) and starts the jobs.
+    ///
+    /// # Errors
+    ///
+    /// If a URL is not understood or the scheduler cannot start. Stores that are away are no error.
+    pub async fn start(config: Config) -> anyhow::Result<AppState> {
+        let concerts = Concerts::new(config.catalogue);
+        let gates = Gates::default();
+        let redis = Redis::connect(&config.redis, all_scripts())?;
+        let database = postgres::connect(&config.database)?;
+        let queue = Queue::new(
+            redis.clone(),
+            concerts.clone(),
+            gates.clone(),
+            config.queue,
+            config.token_keys,
+        );
+        let seats =
+            Seats::new(redis.clone(), concerts.clone(), gates.clone(), database.clone(), config.seats);
+        let payments = Payments::new(
+            redis.clone(),
+            concerts.clone(),
+            gates.clone(),
+            database.clone(),
+            config.payments,
+        );
+        settle_before_loading(&redis, &queue, &payments);
+        let scheduler = Scheduler::new().await?;
+        let readiness = Readiness::new(
+            redis.clone(),
+            database.clone(),
+            concerts.clone(),
+            gates,
+            scheduler.successes(),
+        );
+        add_jobs(&scheduler, &queue, &seats, &payments).await?;
+        scheduler.start().await?;
+        Ok(Arc::new(Self {
+            concerts,
+            queue,
+            seats,
+            payments,
+            auth: config.auth,
+            readiness,
+            redis,
+            database,
+            http: config.http,
+            scheduler: tokio::sync::Mutex::new(Some(scheduler)),
+        }))
+    }
+
+    /// Every route of the API.
+    #[must_use]
+    pub fn router(self: &Arc<Self>) -> Router {
+        let routes = Router::new()
+            // The line.
+            .route("/user/token", post(queue::routes::join_line).delete(queue::routes::leave_line))
+            .route("/user/token/status", get(queue::routes::show_position))
+            // Seats.
+            .route("/concert/available-dates", get(seats::routes::list_dates))
+            .route("/concert/available-seats", get(seats::routes::list_seats))
+            .route(
+                "/concert/reserve",
+                post(seats::routes::reserve_seats).delete(seats::routes::release_seat),
+            )
+            // Money and what it buys.
+            .route("/payment/charge", post(payments::routes::charge_balance))
+            .route("/payment/balance", get(payments::routes::show_balance))
+            .route("/payment", post(payments::routes::pay_holds))
+            .route("/user/reservations", get(payments::routes::list_reservations))
+            // Operation.
+            .route("/healthz", get(ops::routes::show_health))
+            .route("/readyz", get(ops::routes::show_readiness))
+            .with_state(self.clone());
+        http::layers::finish(routes, &self.http)
+    }
+
+    /// Stops the jobs and closes the connections, after the last request was answered.
+    pub async fn stop(&self) {
+        self.payments.drain().await;
+        if let Some(scheduler) = self.scheduler.lock().await.take() {
+            scheduler.stop().await;
+        }
+        self.database.close().await;
+        self.redis.close().await;
+    }
+}
+
+/// A Redis that does not know our scripts may be a new process: the numbers of every line are
+/// settled before any script is loaded into it, and before a rebuild lets numbers be given.
+fn settle_before_loading(redis: &Redis, line: &Queue, payments: &Payments) {
+    let queue = line.clone();
+    redis.on_forgotten(move || {
+        let queue = queue.clone();
+        async move { queue.settle_all().await }.boxed()
+    });
+    let queue = line.clone();
+    payments.settle_lines_by(move |concert| {
+        let queue = queue.clone();
+        async move { queue.settle(&concert).await.map(|_| ()) }.boxed()
+    });
+}
+
+async fn add_jobs(
+    scheduler: &Scheduler,
+    queue: &Queue,
+    seats: &Seats,
+    payments: &Payments,
+) -> anyhow::Result<()> {
+    let line = queue.clone();
+    scheduler.add(queue::PROMOTE_JOB, EVERY_SECOND, move || line.clone().promote_all()).await?;
+    let holds = seats.clone();
+    let sweep = move || {
+        let holds = holds.clone();
+        async move { holds.sweep_all().await }
+    };
+    scheduler.add("seats.sweep", EVERY_5_SECONDS, sweep).await?;
+    let money = payments.clone();
+    let finish = move || money.clone().finish_unsynced();
+    scheduler.add("payments.finish", EVERY_SECOND, finish).await?;
+    let money = payments.clone();
+    scheduler.add("payments.verify", EVERY_SECOND, move || money.clone().verify_all()).await
+}
+
+/// Every script of every slice, so that they are loaded together.
+fn all_scripts() -> &'static [&'static LuaScript] {
+    static ALL: std::sync::LazyLock<Vec<&'static LuaScript>> = std::sync::LazyLock::new(|| {
+        [queue::SCRIPTS, seats::SCRIPTS, payments::SCRIPTS].concat()
+    });
+    &ALL
+}

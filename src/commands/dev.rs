@@ -1,0 +1,94 @@
+//! `onsale dev`: the whole of Onsale on this machine, with stores of its own.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::{Failure, serve, signals};
+use crate::config::{self, Config, Resolver, read_telemetry};
+use crate::local::{self, Durability, LocalStores, StoresOptions};
+use crate::queue::TokenKeys;
+use crate::{postgres, telemetry};
+
+/// Starts private stores in `data`, migrates, serves until SIGINT or SIGTERM, and stops the stores.
+///
+/// # Errors
+///
+/// The faults of the configuration, or what could not be started.
+pub async fn command(mut resolver: Resolver, data: Option<PathBuf>, reset: bool) -> Result<(), Failure> {
+    let telemetry = read_telemetry(&mut resolver);
+    telemetry::init(&telemetry);
+    let stop = signals::stop_token()?;
+    let data = match data {
+        Some(data) => data,
+        None => local::default_data_dir(&std::env::current_dir().context("no current folder")?)?,
+    };
+    println!("Starting a private Redis and PostgreSQL in {} …", data.display());
+    let options = StoresOptions { dir: Some(data), reset, durability: Durability::Durable };
+    let stores = LocalStores::start(options).await?;
+    let served = serve_from(&stores, resolver, stop).await;
+    let stopped = stores.stop().await;
+    served?;
+    Ok(stopped?)
+}
+
+async fn serve_from(
+    stores: &LocalStores,
+    mut resolver: Resolver,
+    stop: tokio_util::sync::CancellationToken,
+) -> Result<(), Failure> {
+    let key = token_key(stores.folder().path())?;
+    resolver.default_to("token_key", || key);
+    resolver.set("redis_url", stores.redis.url());
+    resolver.set("database_url", stores.postgres.url());
+    resolver.set("trust_user_ids", "true".to_owned());
+    if resolver.text("concerts").is_some_and(|path| path == "concerts.toml" && !Path::new(path).exists()) {
+        resolver.set("concerts", config::DEMO.to_owned());
+    }
+    let mut config = Config::read(resolver)?;
+    if config.default_concert.is_none() {
+        // The given API lets a request name no concert: in a demo that must just work.
+        config.default_concert = config.catalogue.iter().next().map(|concert| concert.id);
+        config.catalogue.set_default(config.default_concert);
+    }
+    let pool = postgres::connect(&config.database)?;
+    postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
+    pool.close().await;
+    let redis = stores.redis.socket().display().to_string();
+    Ok(serve::run(config, stop, |address| print_banner(address, &redis)).await?)
+}
+
+/// The token key of the data folder, made at the first start: tokens outlive a restart.
+fn token_key(data: &Path) -> anyhow::Result<String> {
+    let path = data.join("token-key");
+    if let Ok(key) = std::fs::read_to_string(&path) {
+        return Ok(key.trim().to_owned());
+    }
+    let key = TokenKeys::generate();
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{key}")?;
+    Ok(key)
+}
+
+fn print_banner(address: SocketAddr, redis_socket: &str) {
+    println!(
+        "
+Onsale serves on http://{address} (it believes every userId: for demos only)
+
+  TOKEN=$(curl -s -X POST http://{address}/user/token | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')
+  curl -s http://{address}/user/token/status -H \"Queue-Token: $TOKEN\"
+  curl -s http://{address}/concert/available-dates -H \"Queue-Token: $TOKEN\"
+
+Redis: redis-cli -s {redis_socket}
+Stop with Ctrl-C."
+    );
+}

@@ -1,0 +1,70 @@
+//! The subcommands of the binary.
+//!
+//! [`cli`] is the command line, one file per subcommand does the work: [`serve`], [`dev`],
+//! [`migrate`], [`check`]. [`signals`] turns the operating system's wishes into tokens.
+
+use std::process::ExitCode;
+
+pub mod check;
+pub mod cli;
+pub mod dev;
+pub mod migrate;
+pub mod serve;
+pub mod signals;
+
+/// Parses the command line, runs the subcommand, and gives the process' exit code.
+///
+/// 0: done. 1: failed. 2: the command line or the configuration is wrong; nothing was started.
+pub async fn run() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            // clap prints help and version as "errors" too, and knows which stream and code fit.
+            let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            let _ = error.print();
+            return code;
+        }
+    };
+    // One TLS provider for all libraries; a second call (in tests) finds it set.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match invocation.command {
+        cli::Command::Serve => serve::command(invocation.resolver).await,
+        cli::Command::Dev { data, reset } => dev::command(invocation.resolver, data, reset).await,
+        cli::Command::Migrate => migrate::command(invocation.resolver).await,
+        cli::Command::Check => check::command(invocation.resolver).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(faults)) => {
+            eprintln!("onsale: the configuration has {} fault(s):", faults.len());
+            for fault in faults {
+                eprintln!("  {fault}");
+            }
+            ExitCode::from(2)
+        }
+        Err(Failure::Other(error)) => {
+            eprintln!("onsale: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a subcommand did not do its work.
+pub enum Failure {
+    /// The configuration has these faults.
+    Configuration(Vec<crate::config::Fault>),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<Vec<crate::config::Fault>> for Failure {
+    fn from(faults: Vec<crate::config::Fault>) -> Self {
+        Self::Configuration(faults)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}

@@ -1,0 +1,81 @@
+//! `onsale serve`: one server of a deployment.
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, signals};
+use crate::app::App;
+use crate::concerts::{Catalogue, file};
+use crate::config::{Config, Resolver, read_telemetry};
+use crate::{http, telemetry};
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// The faults of the configuration, or why the server could not start. A store that is away is no
+/// such reason: the server starts and says so in `/readyz`.
+pub async fn command(mut resolver: Resolver) -> Result<(), Failure> {
+    let telemetry = read_telemetry(&mut resolver);
+    let config = Config::read(resolver)?;
+    telemetry::init(&telemetry);
+    let stop = signals::stop_token()?;
+    Ok(run(config, stop, |_| {}).await?)
+}
+
+/// Serves `config` until `stop`; `listening` is told the address once connections are accepted.
+///
+/// # Errors
+///
+/// If the address cannot be listened on, or a part of the server cannot start.
+pub async fn run(
+    config: Config,
+    stop: CancellationToken,
+    listening: impl FnOnce(std::net::SocketAddr),
+) -> anyhow::Result<()> {
+    let listen = config.listen;
+    let limits = config.http.clone();
+    let reload = Reload { path: config.catalogue_path.clone(), default: config.default_concert };
+    if let Err(error) = http::sockets::raise_open_files_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let listener = http::sockets::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let app = App::start(config).await?;
+    tokio::spawn(reload.on_hangup(app.clone(), signals::reloads()?));
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "serving");
+    listening(address);
+    let report = http::server::serve(listener, app.router(), stop, &limits).await;
+    tracing::info!(?report, "stopped");
+    app.stop().await;
+    Ok(())
+}
+
+/// How the catalogue is read again.
+struct Reload {
+    path: Option<std::path::PathBuf>,
+    default: Option<crate::words::ConcertId>,
+}
+
+impl Reload {
+    async fn on_hangup(self, app: crate::app::AppState, mut hangups: tokio::signal::unix::Signal) {
+        while hangups.recv().await.is_some() {
+            let Some(path) = &self.path else {
+                tracing::warn!("SIGHUP: the catalogue is built in, there is nothing to read");
+                continue;
+            };
+            match tokio::fs::read_to_string(path).await.map(|text| file::parse(&text)) {
+                Ok(Ok(concerts)) => {
+                    tracing::info!(concerts = concerts.len(), "read the catalogue again");
+                    app.concerts.replace(Catalogue::new(concerts, self.default));
+                }
+                Ok(Err(faults)) => {
+                    for fault in faults {
+                        tracing::error!(%fault, "the catalogue stays as it was");
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the catalogue stays as it was"),
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Signals: SIGINT and SIGTERM stop the server, SIGHUP reads the catalogue again.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by the first SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// If the operating system does not let this process listen for signals.
+pub fn stop_token() -> anyhow::Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        tracing::info!(signal = name, "stopping");
+        cancelled.cancel();
+    });
+    Ok(token)
+}
+
+/// The stream of SIGHUP.
+///
+/// # Errors
+///
+/// As [`stop_token`].
+pub fn reloads() -> anyhow::Result<Signal> {
+    Ok(signal(SignalKind::hangup())?)
+}

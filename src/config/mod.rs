@@ -1,0 +1,313 @@
+//! Configuration: flags, environment, a file, defaults — and every fault reported at once.
+//!
+//! [`settings`] is the table of all settings, [`resolve`] merges the sources and reads the written
+//! forms, and this file gives each slice its section.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::auth::{Auth, JwtVerifier};
+use crate::concerts::{Catalogue, file};
+use crate::http::HttpConfig;
+use crate::payments::PaymentsConfig;
+use crate::postgres::PostgresConfig;
+use crate::queue::{QueueConfig, TokenKeys};
+use crate::redis::RedisConfig;
+use crate::seats::SeatsConfig;
+use crate::telemetry::{self, TelemetryConfig};
+use crate::words::ConcertId;
+
+pub mod resolve;
+pub mod settings;
+
+pub use resolve::{Fault, Resolver};
+
+/// Everything a server needs to know before it starts.
+pub struct Config {
+    /// Where to serve.
+    pub listen: SocketAddr,
+    /// Where the catalogue is read from; None for the built-in demo.
+    pub catalogue_path: Option<PathBuf>,
+    /// The concert meant by a request that names none.
+    pub default_concert: Option<ConcertId>,
+    /// The catalogue.
+    pub catalogue: Catalogue,
+    /// The keys that sign and verify tokens.
+    pub token_keys: TokenKeys,
+    /// The bearer token of the operators' routes.
+    pub admin_token: Option<SecretString>,
+    /// How users are known.
+    pub auth: Auth,
+    /// The connection to Redis.
+    pub redis: RedisConfig,
+    /// The connection to PostgreSQL.
+    pub database: PostgresConfig,
+    /// The HTTP server.
+    pub http: HttpConfig,
+    /// The waiting line.
+    pub queue: QueueConfig,
+    /// Holds.
+    pub seats: SeatsConfig,
+    /// Charges and payments.
+    pub payments: PaymentsConfig,
+}
+
+/// The connections alone: what `migrate` and `check` need.
+pub struct Stores {
+    /// The connection to Redis.
+    pub redis: RedisConfig,
+    /// The connection to PostgreSQL.
+    pub database: PostgresConfig,
+}
+
+const MS: Duration = Duration::from_millis(1);
+const S: Duration = Duration::from_secs(1);
+const M: Duration = Duration::from_secs(60);
+
+impl Config {
+    /// Reads all sections.
+    ///
+    /// # Errors
+    ///
+    /// Every fault that was found, with the name, the value and what is allowed.
+    pub fn read(mut resolver: Resolver) -> Result<Self, Vec<Fault>> {
+        let listen = read_listen(&mut resolver);
+        let queue = read_queue(&mut resolver);
+        let seats = read_seats(&mut resolver);
+        let payments = read_payments(&mut resolver, &seats);
+        let (catalogue_path, default_concert, catalogue) = read_catalogue(&mut resolver);
+        let token_keys = read_token_keys(&mut resolver);
+        let auth = read_auth(&mut resolver);
+        let http = read_http(&mut resolver);
+        let stores = read_stores(&mut resolver);
+        let admin_token = resolver.text("admin_token").map(SecretString::from);
+        if resolver.text("admin_token").is_some_and(|token| token.len() < 16) {
+            resolver.fault("admin_token", "must have at least 16 characters");
+        }
+        let faults = resolver.into_faults();
+        match token_keys {
+            Some(token_keys) if faults.is_empty() => Ok(Self {
+                listen,
+                catalogue_path,
+                default_concert,
+                catalogue,
+                token_keys,
+                admin_token,
+                auth,
+                redis: stores.redis,
+                database: stores.database,
+                http,
+                queue,
+                seats,
+                payments,
+            }),
+            _ => Err(faults),
+        }
+    }
+}
+
+impl Stores {
+    /// Reads the connections.
+    ///
+    /// # Errors
+    ///
+    /// Every fault that was found.
+    pub fn read(mut resolver: Resolver) -> Result<Self, Vec<Fault>> {
+        let stores = read_stores(&mut resolver);
+        let faults = resolver.into_faults();
+        if faults.is_empty() { Ok(stores) } else { Err(faults) }
+    }
+}
+
+/// How to log; read before everything else.
+pub fn read_telemetry(resolver: &mut Resolver) -> TelemetryConfig {
+    let filter = resolver.text("log").unwrap_or("info").to_owned();
+    if !telemetry::is_filter(&filter) {
+        resolver.fault("log", "must be a filter like info or info,onsale::http=debug");
+    }
+    let json = match resolver.text("log_format") {
+        Some("json") => true,
+        Some("text") | None => false,
+        Some(_) => {
+            resolver.fault("log_format", "must be text or json");
+            false
+        }
+    };
+    TelemetryConfig { filter, json }
+}
+
+fn read_listen(resolver: &mut Resolver) -> SocketAddr {
+    let rule = "must be an address and a port like 127.0.0.1:8080 or [::1]:8080";
+    resolver.parsed("listen", rule).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)))
+}
+
+fn read_stores(resolver: &mut Resolver) -> Stores {
+    resolver.default_to("redis_url", || "redis://127.0.0.1:6379".to_owned());
+    resolver.default_to("database_url", || "postgres://127.0.0.1/onsale".to_owned());
+    let mut redis = RedisConfig::new(resolver.text("redis_url").unwrap_or_default());
+    redis.command_timeout = resolver.duration("redis_timeout", 50 * MS..=5 * S);
+    if let Err(rule) = redis.check() {
+        resolver.fault("redis_url", rule);
+    }
+    let mut database = PostgresConfig::new(resolver.text("database_url").unwrap_or_default());
+    database.connections_max = resolver.number("database_connections", 2..=500);
+    if let Err(rule) = database.check() {
+        resolver.fault("database_url", rule);
+    }
+    Stores { redis, database }
+}
+
+fn read_queue(resolver: &mut Resolver) -> QueueConfig {
+    let claim_ttl = resolver.duration("claim_ttl", S..=10 * M);
+    let active_ttl = resolver.duration("active_ttl", S..=120 * M);
+    let session_max = resolver.duration("session_max", S..=360 * M);
+    if session_max < active_ttl {
+        resolver.fault("session_max", "must not be below ONSALE_ACTIVE_TTL");
+    }
+    QueueConfig {
+        capacity: resolver.number("capacity", 1..=10_000_000),
+        batch: resolver.number("batch", 1..=1_000_000),
+        claim_ttl,
+        active_ttl,
+        session_max,
+        ..QueueConfig::default()
+    }
+}
+
+fn read_seats(resolver: &mut Resolver) -> SeatsConfig {
+    SeatsConfig {
+        hold_ttl: resolver.duration("hold_ttl", S..=60 * M),
+        hard_extra: resolver.duration("hold_grace", S..=10 * M),
+        session_max: resolver.duration("session_max", S..=360 * M),
+        max_seats_per_user: resolver.number("max_seats_per_user", 1..=20),
+        ..SeatsConfig::default()
+    }
+}
+
+fn read_payments(resolver: &mut Resolver, seats: &SeatsConfig) -> PaymentsConfig {
+    let statement_deadline = resolver.duration("payment_deadline", 200 * MS..=M);
+    let begin_extension = resolver.duration("payment_extension", 400 * MS..=5 * M);
+    if begin_extension < 2 * statement_deadline {
+        resolver.fault("payment_extension", "must be at least twice ONSALE_PAYMENT_DEADLINE");
+    }
+    if seats.hard_extra < 2 * begin_extension {
+        resolver.fault("hold_grace", "must be at least twice ONSALE_PAYMENT_EXTENSION");
+    }
+    PaymentsConfig {
+        statement_deadline,
+        begin_extension,
+        lease: 2 * statement_deadline,
+        ..PaymentsConfig::default()
+    }
+}
+
+fn read_http(resolver: &mut Resolver) -> HttpConfig {
+    HttpConfig {
+        connections_max: resolver.number("connections_max", 1..=1_000_000),
+        requests_max: resolver.number("requests_max", 1..=1_000_000),
+        ..HttpConfig::default()
+    }
+}
+
+fn read_catalogue(resolver: &mut Resolver) -> (Option<PathBuf>, Option<ConcertId>, Catalogue) {
+    let path = resolver.text("concerts").filter(|path| *path != DEMO).map(PathBuf::from);
+    let text = match &path {
+        None => Ok(file::DEMO.to_owned()),
+        Some(path) => std::fs::read_to_string(path),
+    };
+    let concerts = match text {
+        Ok(text) => file::parse(&text).unwrap_or_else(|faults| {
+            for fault in faults {
+                resolver.fault("concerts", fault.to_string());
+            }
+            Vec::new()
+        }),
+        Err(error) => {
+            resolver.fault("concerts", format!("cannot be read: {error}"));
+            Vec::new()
+        }
+    };
+    let default = resolver
+        .parsed::<i128>("default_concert", "must be a concert id")
+        .map(ConcertId::try_from)
+        .and_then(|id| id.map_err(|error| resolver.fault("default_concert", error.to_string())).ok());
+    if let Some(id) = default
+        && !concerts.is_empty()
+        && !concerts.iter().any(|concert| concert.id == id)
+    {
+        resolver.fault("default_concert", "is not in the catalogue");
+    }
+    (path, default, Catalogue::new(concerts, default))
+}
+
+/// The value of `ONSALE_CONCERTS` that means the catalogue built into the binary.
+pub const DEMO: &str = "(demo)";
+
+fn read_token_keys(resolver: &mut Resolver) -> Option<TokenKeys> {
+    let Some(text) = resolver.text("token_key") else {
+        resolver.fault(
+            "token_key",
+            "is needed: 32 random bytes in hex, for example from `openssl rand -hex 32`; \
+             the same for every server of a deployment",
+        );
+        return None;
+    };
+    match TokenKeys::parse(text) {
+        Ok(keys) => Some(keys),
+        Err(error) => {
+            resolver.fault("token_key", error.to_string());
+            None
+        }
+    }
+}
+
+fn read_auth(resolver: &mut Resolver) -> Auth {
+    let trusted = resolver.flag("trust_user_ids");
+    match resolver.text("auth") {
+        Some("trust") if trusted => Auth::Trust,
+        Some("trust") => {
+            resolver.fault(
+                "auth",
+                "trust believes any userId. Behind a gateway that has checked it, say so with \
+                 --trust-user-ids (ONSALE_TRUST_USER_IDS=true); otherwise use jwt",
+            );
+            Auth::Trust
+        }
+        Some("jwt") => read_jwt(resolver),
+        _ => {
+            resolver.fault("auth", "must be trust or jwt");
+            Auth::Trust
+        }
+    }
+}
+
+fn read_jwt(resolver: &mut Resolver) -> Auth {
+    let jwks = match resolver.text("jwks").map(std::fs::read_to_string) {
+        None => None,
+        Some(Ok(text)) => Some(text),
+        Some(Err(error)) => {
+            resolver.fault("jwks", format!("cannot be read: {error}"));
+            return Auth::Trust;
+        }
+    };
+    let secret = resolver.text("jwt_secret");
+    if secret.is_none() && jwks.is_none() {
+        resolver.fault("auth", "jwt needs ONSALE_JWT_SECRET or ONSALE_JWKS");
+        return Auth::Trust;
+    }
+    if secret.is_some_and(|secret| secret.len() < 32) {
+        resolver.fault("jwt_secret", "must have at least 32 characters");
+        return Auth::Trust;
+    }
+    let (audience, issuer) = (resolver.text("jwt_audience"), resolver.text("jwt_issuer"));
+    match JwtVerifier::new(secret, jwks.as_deref(), audience, issuer) {
+        Ok(verifier) => Auth::Jwt(Box::new(verifier)),
+        Err(rule) => {
+            resolver.fault("jwks", rule);
+            Auth::Trust
+        }
+    }
+}

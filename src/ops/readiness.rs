@@ -1,0 +1,81 @@
+//! What stands between this server and a sale.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::concerts::{Concerts, Gates};
+use crate::postgres;
+use crate::queue::PROMOTE_JOB;
+use crate::redis::Redis;
+use crate::scheduler::Successes;
+
+/// The line stands still if the last successful promotion is older.
+const PROMOTION_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Looks at both stores, the jobs and the gates. Nothing is cached: a probe is rare.
+pub struct Readiness {
+    redis: Redis,
+    database: PgPool,
+    concerts: Concerts,
+    gates: Gates,
+    jobs: Successes,
+}
+
+impl Readiness {
+    /// Looks at these.
+    pub fn new(
+        redis: Redis,
+        database: PgPool,
+        concerts: Concerts,
+        gates: Gates,
+        jobs: Successes,
+    ) -> Self {
+        Self { redis, database, concerts, gates, jobs }
+    }
+
+    /// One sentence for each thing that is missing; empty if the server can sell.
+    pub async fn missing(&self) -> Vec<String> {
+        let (redis, database) = tokio::join!(self.redis_faults(), self.database_faults());
+        let mut missing = redis;
+        missing.extend(database);
+        for concert in self.concerts.load().iter() {
+            if self.gates.verified(concert.id).is_none() {
+                missing.push(format!(
+                    "concert {}: its sold seats are not yet compared with PostgreSQL",
+                    concert.id
+                ));
+            }
+        }
+        match self.jobs.age(PROMOTE_JOB) {
+            Some(age) if age <= PROMOTION_AGE_MAX => {}
+            Some(age) => missing.push(format!("no promotion ran for {} s", age.as_secs())),
+            None => missing.push("no promotion ran yet".to_owned()),
+        }
+        missing
+    }
+
+    async fn redis_faults(&self) -> Vec<String> {
+        if self.redis.ping().await.is_err() {
+            return vec!["Redis does not answer".to_owned()];
+        }
+        match self.redis.config_get("maxmemory-policy").await {
+            Ok(Some(policy)) if policy != "noeviction" => vec![format!(
+                "Redis would drop keys when its memory is full: maxmemory-policy is {policy}, \
+                 it must be noeviction"
+            )],
+            // A hosted Redis may forbid CONFIG; `onsale check` says so.
+            _ => Vec::new(),
+        }
+    }
+
+    async fn database_faults(&self) -> Vec<String> {
+        match postgres::schema_state(&self.database).await {
+            Ok(postgres::SchemaState::Current) => Vec::new(),
+            Ok(postgres::SchemaState::Behind) => {
+                vec!["the PostgreSQL schema is not up to date: run `onsale migrate`".to_owned()]
+            }
+            Err(_) => vec!["PostgreSQL does not answer".to_owned()],
+        }
+    }
+}

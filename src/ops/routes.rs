@@ -1,0 +1,31 @@
+//! `GET /healthz` and `GET /readyz`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::app::AppState;
+use crate::http::answer::Json;
+use crate::http::{Code, Problem};
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    version: &'static str,
+}
+
+/// `GET /healthz`: this process answers. It asks no store, so that a balancer does not restart
+/// healthy servers because a store is away.
+pub async fn show_health() -> Response {
+    Json(Health { status: "alive", version: env!("CARGO_PKG_VERSION") }).into_response()
+}
+
+/// `GET /readyz`: 200 if this server can sell now, else 503 `not-ready` with `missing`: one
+/// sentence for each thing that stands in the way.
+pub async fn show_readiness(State(app): State<AppState>) -> Response {
+    let missing = app.readiness.missing().await;
+    if missing.is_empty() {
+        return Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION") }).into_response();
+    }
+    Problem::new(Code::NotReady).detail(missing.join("; ")).with("missing", missing).into_response()
+}
