@@ -61,8 +61,13 @@ impl App {
             config.queue,
             config.token_keys,
         );
-        let seats =
-            Seats::new(redis.clone(), concerts.clone(), gates.clone(), database.clone(), config.seats);
+        let seats = Seats::new(
+            redis.clone(),
+            concerts.clone(),
+            gates.clone(),
+            database.clone(),
+            config.seats,
+        );
         let payments = Payments::new(
             redis.clone(),
             concerts.clone(),
@@ -100,20 +105,11 @@ impl App {
     pub fn router(self: &Arc<Self>) -> Router {
         let routes = Router::new()
             // The line.
-            .route("/user/token", post(queue::routes::join_line).delete(queue::routes::leave_line))
-            .route("/user/token/status", get(queue::routes::show_position))
-            // Seats.
-            .route("/concert/available-dates", get(seats::routes::list_dates))
-            .route("/concert/available-seats", get(seats::routes::list_seats))
             .route(
-                "/concert/reserve",
-                post(seats::routes::reserve_seats).delete(seats::routes::release_seat),
+                "/user/token",
+                post(queue::routes::join_line).delete(queue::routes::leave_line),
             )
-            // Money and what it buys.
-            .route("/payment/charge", post(payments::routes::charge_balance))
-            .route("/payment/balance", get(payments::routes::show_balance))
-            .route("/payment", post(payments::routes::pay_holds))
-            .route("/user/reservations", get(payments::routes::list_reservations))
+            .route("/user/token/status", get(queue::routes::show_position))
             // Operation.
             .route("/healthz", get(ops::routes::show_health))
             .route("/readyz", get(ops::routes::show_readiness))
@@ -154,7 +150,11 @@ async fn add_jobs(
     payments: &Payments,
 ) -> anyhow::Result<()> {
     let line = queue.clone();
-    scheduler.add(queue::PROMOTE_JOB, EVERY_SECOND, move || line.clone().promote_all()).await?;
+    scheduler
+        .add(queue::PROMOTE_JOB, EVERY_SECOND, move || {
+            line.clone().promote_all()
+        })
+        .await?;
     let holds = seats.clone();
     let sweep = move || {
         let holds = holds.clone();
@@ -163,15 +163,20 @@ async fn add_jobs(
     scheduler.add("seats.sweep", EVERY_5_SECONDS, sweep).await?;
     let money = payments.clone();
     let finish = move || money.clone().finish_unsynced();
-    scheduler.add("payments.finish", EVERY_SECOND, finish).await?;
+    scheduler
+        .add("payments.finish", EVERY_SECOND, finish)
+        .await?;
     let money = payments.clone();
-    scheduler.add("payments.verify", EVERY_SECOND, move || money.clone().verify_all()).await
+    scheduler
+        .add("payments.verify", EVERY_SECOND, move || {
+            money.clone().verify_all()
+        })
+        .await
 }
 
 /// Every script of every slice, so that they are loaded together.
 fn all_scripts() -> &'static [&'static LuaScript] {
-    static ALL: std::sync::LazyLock<Vec<&'static LuaScript>> = std::sync::LazyLock::new(|| {
-        [queue::SCRIPTS, seats::SCRIPTS, payments::SCRIPTS].concat()
-    });
+    static ALL: std::sync::LazyLock<Vec<&'static LuaScript>> =
+        std::sync::LazyLock::new(|| [queue::SCRIPTS, seats::SCRIPTS, payments::SCRIPTS].concat());
     &ALL
 }

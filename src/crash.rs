@@ -7,10 +7,8 @@
 pub fn point(name: &str) {
     if std::env::var("ONSALE_CRASH_AT").is_ok_and(|at| at == name) {
         // No destructor, no flush and no answer: nothing in this process may run any more.
-        let _ = rustix::process::kill_process(
-            rustix::process::getpid(),
-            rustix::process::Signal::KILL,
-        );
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }
 

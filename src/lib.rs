@@ -1,13 +1,24 @@
 //! Onsale: a fair waiting line, seats that are never sold twice, and a wallet charged exactly once.
+//!
+//! Slices outside ([`queue`], [`seats`], [`payments`]), the same file names as layers inside each,
+//! and small shared plumbing that knows no slice. [`app`] holds the one router with every route.
 
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod auth;
+pub mod commands;
+pub mod config;
+
 // The domain, in the order a buyer meets it.
 pub mod concerts;
+pub mod ops;
+pub mod payments;
 pub mod queue;
 pub mod seats;
 
 // Plumbing: knows no slice.
+pub mod crash;
 pub mod http;
 pub mod local;
 pub mod postgres;

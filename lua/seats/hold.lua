@@ -9,7 +9,8 @@ KEYS
   [2] epoch               string  id of the last rebuild from PostgreSQL
   [3] token:<place>       string  <user or empty>:<claimed 0|1>:<promoted_ms>
   [4] active              zset    place -> expiry ms
-  [5] paying:<place>      zset    payment attempt -> lease end ms
+  [5] paying:<place>      zset    payment attempt -> lease end ms; gets "held" (score 0), from which
+                                  payments/begin knows that this place has held something
   [6] holds:<user>        hash    <date>:<seat> -> reservation
   [7] stats               hash    counters
   [8] held:<date>         zset    seat -> deadline ms
@@ -149,4 +150,6 @@ if until_ms > token_ends_ms then
   redis.call('ZADD', active, 'XX', until_ms, place)
   redis.call('PEXPIREAT', token, until_ms)
 end
+redis.call('ZADD', paying, 0, 'held')
+redis.call('PEXPIREAT', paying, math.max(until_ms, token_ends_ms, redis.call('PEXPIRETIME', paying)))
 return answer

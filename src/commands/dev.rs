@@ -19,7 +19,11 @@ use crate::{postgres, telemetry};
 /// # Errors
 ///
 /// The faults of the configuration, or what could not be started.
-pub async fn command(mut resolver: Resolver, data: Option<PathBuf>, reset: bool) -> Result<(), Failure> {
+pub async fn command(
+    mut resolver: Resolver,
+    data: Option<PathBuf>,
+    reset: bool,
+) -> Result<(), Failure> {
     let telemetry = read_telemetry(&mut resolver);
     telemetry::init(&telemetry);
     let stop = signals::stop_token()?;
@@ -27,8 +31,15 @@ pub async fn command(mut resolver: Resolver, data: Option<PathBuf>, reset: bool)
         Some(data) => data,
         None => local::default_data_dir(&std::env::current_dir().context("no current folder")?)?,
     };
-    println!("Starting a private Redis and PostgreSQL in {} …", data.display());
-    let options = StoresOptions { dir: Some(data), reset, durability: Durability::Durable };
+    println!(
+        "Starting a private Redis and PostgreSQL in {} …",
+        data.display()
+    );
+    let options = StoresOptions {
+        dir: Some(data),
+        reset,
+        durability: Durability::Durable,
+    };
     let stores = LocalStores::start(options).await?;
     let served = serve_from(&stores, resolver, stop).await;
     let stopped = stores.stop().await;
@@ -46,7 +57,10 @@ async fn serve_from(
     resolver.set("redis_url", stores.redis.url());
     resolver.set("database_url", stores.postgres.url());
     resolver.set("trust_user_ids", "true".to_owned());
-    if resolver.text("concerts").is_some_and(|path| path == "concerts.toml" && !Path::new(path).exists()) {
+    if resolver
+        .text("concerts")
+        .is_some_and(|path| path == "concerts.toml" && !Path::new(path).exists())
+    {
         resolver.set("concerts", config::DEMO.to_owned());
     }
     let mut config = Config::read(resolver)?;
@@ -56,7 +70,9 @@ async fn serve_from(
         config.catalogue.set_default(config.default_concert);
     }
     let pool = postgres::connect(&config.database)?;
-    postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
+    postgres::migrate(&pool)
+        .await
+        .context("the schema could not be brought up to date")?;
     pool.close().await;
     let redis = stores.redis.socket().display().to_string();
     Ok(serve::run(config, stop, |address| print_banner(address, &redis)).await?)

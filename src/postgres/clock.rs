@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use parking_lot::RwLock;
 use sqlx::PgPool;
 
@@ -42,10 +43,10 @@ impl PgClock {
     /// Reads PostgreSQL's clock; meant to be called every second.
     pub async fn refresh(&self) -> Result<(), PgError> {
         let connection = pool::acquire(&self.pool).await?;
-        let pg = pool::answer(connection, async |connection| {
+        let pg = pool::answer(connection, |connection| {
             sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
                 .fetch_one(connection)
-                .await
+                .boxed()
         })
         .await;
         let at = Instant::now();

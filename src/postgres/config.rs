@@ -1,6 +1,10 @@
 //! Settings of the connections to PostgreSQL.
 
+use std::str::FromStr;
 use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::postgres::PgConnectOptions;
 
 /// Settings of the PostgreSQL pool. Only the URL is meant to be changed in operation.
 #[derive(Clone)]
@@ -31,6 +35,21 @@ impl PostgresConfig {
             acquire_timeout: Duration::from_millis(300),
             lock_timeout: Duration::from_millis(500),
             statement_timeout: Duration::from_secs(2),
+        }
+    }
+
+    /// Whether the URL can be understood.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that does not contain the URL.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let url = self.url.expose_secret();
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        // The driver does not look at the scheme.
+        match (scheme, PgConnectOptions::from_str(url)) {
+            (Some("postgres" | "postgresql"), Ok(_)) => Ok(()),
+            _ => Err("must be like postgres://user:password@host:5432/database"),
         }
     }
 }

@@ -45,9 +45,11 @@ impl PgError {
                     Self::Lost(error)
                 }
             }
-            // The arguments did not fit the statement: it never left.
-            sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => Self::NotSent(error),
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::NotSent(error),
+            // No connection, or arguments that do not fit the statement: it never left.
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Encode(_)
+            | sqlx::Error::InvalidArgument(_) => Self::NotSent(error),
             _ => Self::Lost(error),
         }
     }

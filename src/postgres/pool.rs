@@ -3,16 +3,20 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool, Postgres};
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
 
 use super::{PgError, PostgresConfig};
 
 /// How long a caller waits for an answer. Longer than any timeout that PostgreSQL itself keeps, so
 /// that it passes only when the connection, not the statement, is in trouble.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// The answer of a statement, on its way.
+pub type Answer<'c, T> = BoxFuture<'c, Result<T, sqlx::Error>>;
 
 /// A pool that opens its connections when they are needed: starts without a database.
 ///
@@ -73,7 +77,7 @@ pub async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, P
 
 /// Waits for the answer of a statement on `connection`, and lets go of the connection.
 ///
-/// `answer` must read everything that PostgreSQL sends (`fetch_all`, `execute`): `fetch_one` is
+/// `statement` must read everything that PostgreSQL sends (`fetch_all`, `execute`): `fetch_one` is
 /// content with the first row, which may come although the commit fails afterwards.
 ///
 /// # Errors
@@ -81,7 +85,7 @@ pub async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, P
 /// [`PgError::Refused`] or [`PgError::Lost`].
 pub async fn answer<T>(
     mut connection: PoolConnection<Postgres>,
-    statement: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>,
+    statement: impl for<'c> FnOnce(&'c mut PgConnection) -> Answer<'c, T>,
 ) -> Result<T, PgError> {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut connection)).await;
     let result = match answer {
@@ -93,6 +97,26 @@ pub async fn answer<T>(
         drop(connection.detach());
     }
     result
+}
+
+/// Asks PostgreSQL something; if the answer is lost, once more on a connection that lives. For
+/// reads, and for writes that change nothing when repeated.
+///
+/// # Errors
+///
+/// See [`PgError`].
+pub async fn ask<T>(
+    pool: &PgPool,
+    statement: impl for<'c> Fn(&'c mut PgConnection) -> Answer<'c, T>,
+) -> Result<T, PgError> {
+    let connection = acquire(pool).await?;
+    match answer(connection, &statement).await {
+        Err(PgError::Lost(_)) => {
+            let connection = acquire_tested(pool).await?;
+            answer(connection, &statement).await
+        }
+        answer => answer,
+    }
 }
 
 /// Replaces idle connections that are dead, for example after a restart of PostgreSQL.

@@ -1,5 +1,6 @@
 //! The schema: `migrations/`, built into the binary.
 
+use futures::FutureExt;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
@@ -38,20 +39,23 @@ pub async fn migrate(database: &PgPool) -> Result<(), sqlx::migrate::MigrateErro
 pub async fn schema_state(database: &PgPool) -> Result<SchemaState, PgError> {
     let wanted = MIGRATOR.iter().map(|migration| migration.version).max();
     let connection = pool::acquire(database).await?;
-    let applied = pool::answer(connection, async |connection| {
-        // Not checked at build time: the table is the migrator's, and may not be there yet.
-        let table: Option<bool> =
-            sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
-                .fetch_one(&mut *connection)
-                .await?;
-        if table != Some(true) {
-            return Ok(None);
+    let applied = pool::answer(connection, |connection| {
+        async move {
+            // Not checked at build time: the table is the migrator's, and may not be there yet.
+            let table: Option<bool> =
+                sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+                    .fetch_one(&mut *connection)
+                    .await?;
+            if table != Some(true) {
+                return Ok(None);
+            }
+            sqlx::query_scalar::<_, Option<i64>>(
+                "select max(version) from _sqlx_migrations where success",
+            )
+            .fetch_one(connection)
+            .await
         }
-        sqlx::query_scalar::<_, Option<i64>>(
-            "select max(version) from _sqlx_migrations where success",
-        )
-        .fetch_one(connection)
-        .await
+        .boxed()
     })
     .await?;
     if applied >= wanted {

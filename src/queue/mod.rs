@@ -32,6 +32,7 @@ pub mod estimate;
 pub mod jobs;
 mod line;
 pub mod pace;
+pub mod routes;
 pub mod scripts;
 pub mod service;
 pub mod token;

@@ -211,6 +211,25 @@ impl Redis {
         Ok(count.as_u64().is_some_and(|count| count > 0))
     }
 
+    /// `GET` of a value that is no text: a bitmap.
+    pub async fn bytes(&self, key: &Key) -> Result<Option<bytes::Bytes>, RedisError> {
+        let value = self.read("GET", key, []).await?;
+        Ok(value.into_bytes())
+    }
+
+    /// `HGETALL`: the fields of a small hash, with their values.
+    pub async fn hash(&self, key: &Key) -> Result<Vec<(String, String)>, RedisError> {
+        let value = self.read("HGETALL", key, []).await?;
+        let fields = value
+            .into_map()
+            .map(fred::types::Map::inner)
+            .unwrap_or_default();
+        let text = |(field, value): (fred::types::Key, Value)| {
+            field.into_string().zip(value.into_string())
+        };
+        Ok(fields.into_iter().filter_map(text).collect())
+    }
+
     /// `INFO section`, as text.
     pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
         let args = vec![Value::from_static_str(section)];
@@ -395,7 +414,11 @@ pub(super) fn parse_url(config: &RedisConfig) -> anyhow::Result<Config> {
     let url = config.url.expose_secret();
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     // The library would take http:// for a Redis URL.
-    anyhow::ensure!(SCHEMES.contains(&scheme), "must start with one of {}://", SCHEMES.join("://, "));
+    anyhow::ensure!(
+        SCHEMES.contains(&scheme),
+        "must start with one of {}://",
+        SCHEMES.join("://, ")
+    );
     let mut parsed = Config::from_url(url)
         .map_err(|error| anyhow::anyhow!("is no Redis URL: {}", error.details()))?;
     // Start without Redis, and go on trying.

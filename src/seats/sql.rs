@@ -1,6 +1,7 @@
 //! PostgreSQL's word on seats: which of them were ever sold.
 
 use chrono::NaiveDate;
+use futures::FutureExt;
 use sqlx::PgPool;
 
 use crate::postgres::{PgError, pool};
@@ -36,21 +37,24 @@ async fn ask(
         .collect();
     let dates: Vec<NaiveDate> = seats.iter().map(|(_, date, _)| *date).collect();
     let numbers: Vec<i32> = seats.iter().map(|(.., seat)| narrow(seat.get())).collect();
-    let rows = pool::answer(connection, async |connection| {
-        sqlx::query_scalar!(
-            r#"
+    let rows = pool::answer(connection, |connection| {
+        async move {
+            sqlx::query_scalar!(
+                r#"
             -- One index probe per seat; the position says which seat is meant.
             select asked.position as "position!"
             from unnest($1::integer[], $2::date[], $3::integer[])
                 with ordinality as asked (concert_id, concert_date, seat_number, position)
             join owned_seats using (concert_id, concert_date, seat_number)
             "#,
-            &concerts,
-            &dates,
-            &numbers,
-        )
-        .fetch_all(connection)
-        .await
+                &concerts,
+                &dates,
+                &numbers,
+            )
+            .fetch_all(connection)
+            .await
+        }
+        .boxed()
     })
     .await?;
     let mut sold = vec![false; seats.len()];
