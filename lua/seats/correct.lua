@@ -1,7 +1,7 @@
 --[[
 seats/correct: unmarks seats of one date that are marked sold and that PostgreSQL does not know.
 
-One step with the look at the version: whoever sells a seat after the caller's reading of the bitmap
+Why a script: whoever sells a seat after the caller's reading of the bitmap
 changes the version, so the mark of a sale that PostgreSQL was not asked about is never removed.
 
 KEYS
@@ -14,7 +14,7 @@ ARGV
   [2] version          random id, new for every call
   [3..] seats          1 to 200, from that reading
 
-Answers
+Returns
   {"corrected", seats}   how many were unmarked; the date's version is now ARGV[2]
   {"changed"}            nothing changed: the date has another version; read everything again
 

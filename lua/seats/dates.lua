@@ -2,17 +2,17 @@
 --[[
 seats/dates: how many seats are not free, for every date of a concert.
 
-One step, so that all dates are seen at one moment of Redis' clock.
+Why a script: all dates must be seen at one moment of Redis' clock.
 
 KEYS
   [1..] sold:<date>, held:<date>   bitmap and zset of every date, in pairs, at most 40 pairs
 
 ARGV: none
 
-Answers
+Returns
   {"dates", now_ms, unfree, ...}   sold or held seats, one number per date in the order of KEYS
 
-Reads only. Cost: O(size of the bitmaps + dates × log holds).
+A repeat reads again; nothing is written. Cost: O(size of the bitmaps + dates × log holds).
 ]]
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

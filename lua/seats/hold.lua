@@ -1,7 +1,7 @@
 --[[
 seats/hold: sets every asked seat of one date aside for one user, or none of them.
 
-One step, because "is it free?", "is the token good?", "how many has the user?" and "take it" must
+Why a script: "is it free?", "is the token good?", "how many has the user?" and "take it" must
 see the same moment.
 
 KEYS
@@ -30,7 +30,7 @@ ARGV
   [13] seats_max          the most live holds of a user in the concert
   [14..] seat, reservation  pairs, 1 to 20 distinct seats, each with the id of a new reservation
 
-Answers
+Returns
   {"held", now_ms, date, seat, reservation, price, deadline_ms, ...}
                           every seat is held by this place, in the order asked
   {"not_ready"} {"token_expired"} {"not_yours"} {"past"} {"paying"}
@@ -69,7 +69,8 @@ end
 
 local deadline_ms = now_ms + hold_ms
 local hard_ms = deadline_ms + hard_extra_ms
-local answer, fresh, repeated, lapsed = { 'held', now_ms }, {}, {}, 0
+local answer = { 'held', now_ms }
+local fresh, repeated, lapsed = {}, {}, 0
 for i = FIRST_SEAT, #ARGV, 2 do
   local seat, reservation = ARGV[i], ARGV[i + 1]
   if redis.call('GETBIT', sold, seat) == 1 then

@@ -2,7 +2,7 @@
 --[[
 seats/holds: the live holds of one user in one concert.
 
-One step, because an entry of holds:<user> counts only if the record of its seat agrees.
+Why a script: an entry of holds:<user> counts only if the record of its seat agrees.
 
 KEYS
   [1] holds:<user>     hash  <date>:<seat> -> reservation
@@ -12,10 +12,10 @@ KEYS
 
 ARGV: none
 
-Answers
+Returns
   {"holds", now_ms, date, seat, reservation, price, deadline_ms, ...}   in no order
 
-Reads only. Cost: O(entries of holds:<user>).
+A repeat reads again; nothing is written. Cost: O(entries of holds:<user>).
 ]]
 local holds = KEYS[1]
 local FIRST_DATE, DATE_LENGTH = 2, 10

@@ -2,7 +2,7 @@
 --[[
 seats/list: what is not free on one date.
 
-One step, so that version, sold, held and the clock belong to the same moment.
+Why a script: version, sold, held and the clock must belong to the same moment.
 
 KEYS
   [1] version:<date>   string
@@ -11,14 +11,14 @@ KEYS
 
 ARGV: none
 
-Answers
+Returns
   {"list", now_ms, version, sold, next_deadline_ms, {seat, ...}}
     version            "" if nothing was ever held or sold
     sold               the bitmap's bytes, "" if nothing is sold
     next_deadline_ms   of the held seats, "" if none is held
     seats              those held at now_ms
 
-Reads only. Cost: O(bitmap + seats held).
+A repeat reads again; nothing is written. Cost: O(bitmap + seats held).
 ]]
 local version, sold, held = KEYS[1], KEYS[2], KEYS[3]
 

@@ -1,7 +1,7 @@
 --[[
 seats/release: gives holds of one date back before their deadline.
 
-One step, because a payment may begin and a deadline may pass between looking and dropping.
+Why a script: a payment may begin and a deadline may pass between looking and dropping.
 
 KEYS
   [1] paying:<place>   zset  payment attempt -> lease end ms
@@ -20,11 +20,12 @@ ARGV
                        a hold that a second request was told of meanwhile is kept
   [6..] seat, reservation  pairs, 1 to 20
 
-Answers
+Returns
   {"released", released, kept}   how many holds were dropped, and how many kept for a second request
   {"paying"}                     nothing changed: a payment of this place is under way
 
-A hold that is gone, lapsed or somebody else's is counted in neither: a repeat answers 0, 0.
+A hold that is gone, lapsed or somebody else's is counted in neither.
+A repeat finds nothing and answers 0, 0.
 Cost: O(seats).
 ]]
 local paying, holds, stats, held, hold, version = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

@@ -1,7 +1,7 @@
 --[[
 seats/restore: marks seats of one date sold because PostgreSQL says so, and drops holds on them.
 
-One step, because a sold seat must never be held, not even for a moment.
+Why a script: a sold seat must never be held, not even for a moment.
 
 KEYS
   [1] rebuild          string  who is rebuilding
@@ -16,7 +16,7 @@ ARGV
   [2] version          random id, new for every call
   [3..] seats          1 to 200
 
-Answers
+Returns
   {"restored", marked, dropped}   how many were not marked before, how many holds were dropped
   {"lost"}                        nothing changed: somebody else is rebuilding now
 

@@ -2,7 +2,7 @@
 seats/sweep: tidies up holds of one date that are past their deadline, and counts them.
 
 Nobody needs it: such a hold is nobody's the moment its deadline passes. It keeps the keys small.
-One step, because a lapsed seat may be held anew at any moment.
+Why a script: a lapsed seat may be held anew at any moment.
 
 KEYS
   [1] held:<date>      zset    seat -> deadline ms
@@ -14,7 +14,7 @@ ARGV
   [1] version          random id, new for every call
   [2] seats_max        the most holds to drop, 1 to 200
 
-Answers
+Returns
   {"swept", seats}     how many were dropped; seats_max means that there may be more
 
 Not touched: holds:<user>, whose readers check every entry against hold:<date>; it has a TTL.

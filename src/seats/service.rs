@@ -88,29 +88,39 @@ impl Seats {
     }
 
     /// The version of one date, for [`Self::list`]; cheap enough to be asked for together with the
-    /// token, before it is known whether the caller may see the list.
+    /// token, before it is known whether the caller may see the list. None without such a date.
     pub async fn version(
         &self,
-        concert: &Concert,
+        concert: Option<&Concert>,
         date: ConcertDate,
-    ) -> Result<SeenVersion, SeatsError> {
-        SeatLists::version(&self.redis, concert, date)
-            .await
-            .map_err(SeatsError::Read)
+    ) -> Result<Option<SeenVersion>, SeatsError> {
+        match concert {
+            Some(concert) if concert.has_date(date) => {
+                let seen = SeatLists::version(&self.redis, concert, date).await;
+                seen.map(Some).map_err(SeatsError::Read)
+            }
+            _ => Ok(None),
+        }
     }
 
-    /// The answer `{"availableSeats":[…]}` for one date, encoded; `seen` is its version as
+    /// The answer `{"availableSeats":[…]}` for one date, encoded; `seen` is its version if
     /// [`Self::version`] found it during this request.
     pub async fn list(
         &self,
         concert: &Concert,
         date: ConcertDate,
-        seen: SeenVersion,
+        seen: Option<SeenVersion>,
     ) -> Result<Bytes, SeatsError> {
         if !concert.has_date(date) {
             return Err(SeatsError::unknown_date(date));
         }
         self.generation(concert)?;
+        let seen = match seen {
+            Some(seen) => seen,
+            None => SeatLists::version(&self.redis, concert, date)
+                .await
+                .map_err(SeatsError::Read)?,
+        };
         let list = self.lists.list(&self.redis, concert, date, seen).await;
         list.map_err(SeatsError::Read)?
             .ok_or_else(|| SeatsError::unknown_date(date))

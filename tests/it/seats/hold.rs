@@ -235,7 +235,7 @@ async fn a_past_date_and_what_does_not_exist_are_refused() {
     );
     let seen = stage
         .seats
-        .version(&stage.concert, stage.date())
+        .version(Some(&stage.concert), stage.date())
         .await
         .unwrap();
     let refused = stage.seats.list(&stage.concert, stage.date(), seen).await;
