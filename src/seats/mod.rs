@@ -26,6 +26,7 @@ pub mod domain;
 mod error;
 mod jobs;
 pub mod questions;
+pub mod routes;
 pub mod scripts;
 mod service;
 mod sql;
