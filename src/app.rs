@@ -110,6 +110,21 @@ impl App {
                 post(queue::routes::join_line).delete(queue::routes::leave_line),
             )
             .route("/user/token/status", get(queue::routes::show_position))
+            // Seats.
+            .route("/concert/available-dates", get(seats::routes::list_dates))
+            .route("/concert/available-seats", get(seats::routes::list_seats))
+            .route(
+                "/concert/reserve",
+                post(seats::routes::reserve_seats).delete(seats::routes::release_seat),
+            )
+            // Money and what it buys.
+            .route("/payment/charge", post(payments::routes::charge_balance))
+            .route("/payment/balance", get(payments::routes::show_balance))
+            .route("/payment", post(payments::routes::pay_holds))
+            .route(
+                "/user/reservations",
+                get(payments::routes::list_reservations),
+            )
             // Operation.
             .route("/healthz", get(ops::routes::show_health))
             .route("/readyz", get(ops::routes::show_readiness))

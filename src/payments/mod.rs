@@ -29,6 +29,7 @@ pub mod jobs;
 pub mod reads;
 pub mod rebuild;
 pub mod recovery;
+pub mod routes;
 pub mod scripts;
 pub mod service;
 pub mod sql;

@@ -8,6 +8,7 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod payments;
 mod plumbing;
 mod queue;
 mod queue_losses;

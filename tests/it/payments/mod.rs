@@ -1,0 +1,8 @@
+//! Payments on a real Redis and a real PostgreSQL.
+
+mod charging;
+mod losses;
+mod paying;
+mod recovery;
+mod scripts;
+mod stage;
