@@ -240,6 +240,7 @@ impl Seats {
             .iter()
             .map(|hold| (hold.seat, hold.reservation))
             .collect();
+        crate::crash::point("reserve.after_hold");
         let asked = wish
             .seats
             .iter()
