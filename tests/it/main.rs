@@ -13,6 +13,7 @@ mod plumbing;
 mod queue;
 mod queue_losses;
 mod queue_promotion;
+mod queue_rush;
 mod queue_scripts;
 mod seats;
 mod support;

@@ -122,6 +122,39 @@ async fn an_emptied_redis_gives_no_number_twice_and_refuses_until_it_is_rebuilt(
     assert_eq!(other.position(&anew[2]).await, 3);
 }
 
+/// Neither run nor epoch changed, and the clock says less: the server's own memory is the last
+/// thing that knows.
+#[tokio::test]
+async fn a_server_that_remembers_higher_numbers_settles_before_it_gives_any() {
+    let mut line = Line::open(concert(10, 1), QueueConfig::default()).await;
+    let (server, keys) = (line.server.clone(), line.concert.keys.clone());
+    let seq = line.number(&format!("GET {}", keys.seq)).await;
+    line.say(&format!("SET {} {}", keys.seq, seq + 1_000_000_000_000)).await;
+    let before = arrive(&line, &server, 2).await;
+    line.say(&format!("SET {} {seq}", keys.seq)).await;
+    line.say(&format!("DEL {}", keys.waiting)).await;
+    let anew = arrive(&line, &server, 2).await;
+    assert!(place_of(&anew[0]) > place_of(&before[1]));
+}
+
+/// The board still shows the promotion when the token's key is gone already.
+#[tokio::test]
+async fn a_missing_token_is_looked_for_in_the_line_before_it_is_called_expired() {
+    let mut line = Line::open(concert(10, 1), QueueConfig::default()).await;
+    let (server, keys) = (line.server.clone(), line.concert.keys.clone());
+    let tokens = arrive(&line, &server, 2).await;
+    server.queue.promote(&line.concert).await.expect("an answer");
+    eventually("the board shows the promotion", || async {
+        server.queue.standing(&tokens[1]).await.is_ok_and(|standing| standing.position == 0)
+    })
+    .await;
+    let number = place_of(&tokens[0]);
+    line.say(&format!("DEL {}", keys.token(number))).await;
+    line.say(&format!("ZREM {} {number}", keys.active)).await;
+    line.say(&format!("ZADD {} {number} {number}", keys.waiting)).await;
+    assert_eq!(server.position(&tokens[0]).await, 1);
+}
+
 #[tokio::test]
 async fn a_promotion_that_redis_lost_is_no_expiry() {
     let redis = redis(true).await;
