@@ -129,7 +129,8 @@ async fn a_server_that_remembers_higher_numbers_settles_before_it_gives_any() {
     let mut line = Line::open(concert(10, 1), QueueConfig::default()).await;
     let (server, keys) = (line.server.clone(), line.concert.keys.clone());
     let seq = line.number(&format!("GET {}", keys.seq)).await;
-    line.say(&format!("SET {} {}", keys.seq, seq + 1_000_000_000_000)).await;
+    line.say(&format!("SET {} {}", keys.seq, seq + 1_000_000_000_000))
+        .await;
     let before = arrive(&line, &server, 2).await;
     line.say(&format!("SET {} {seq}", keys.seq)).await;
     line.say(&format!("DEL {}", keys.waiting)).await;
@@ -143,15 +144,24 @@ async fn a_missing_token_is_looked_for_in_the_line_before_it_is_called_expired()
     let mut line = Line::open(concert(10, 1), QueueConfig::default()).await;
     let (server, keys) = (line.server.clone(), line.concert.keys.clone());
     let tokens = arrive(&line, &server, 2).await;
-    server.queue.promote(&line.concert).await.expect("an answer");
+    server
+        .queue
+        .promote(&line.concert)
+        .await
+        .expect("an answer");
     eventually("the board shows the promotion", || async {
-        server.queue.standing(&tokens[1]).await.is_ok_and(|standing| standing.position == 0)
+        server
+            .queue
+            .standing(&tokens[1])
+            .await
+            .is_ok_and(|standing| standing.position == 0)
     })
     .await;
     let number = place_of(&tokens[0]);
     line.say(&format!("DEL {}", keys.token(number))).await;
     line.say(&format!("ZREM {} {number}", keys.active)).await;
-    line.say(&format!("ZADD {} {number} {number}", keys.waiting)).await;
+    line.say(&format!("ZADD {} {number} {number}", keys.waiting))
+        .await;
     assert_eq!(server.position(&tokens[0]).await, 1);
 }
 

@@ -331,7 +331,8 @@ async fn the_first_use_extends_a_token_once_and_binds_it_to_its_user() {
 
     // The second use binds it and extends nothing: not even one that ends soon.
     let expires_ms = expires_ms - 500_000;
-    line.say(&format!("ZADD {} {expires_ms} {number}", keys.active)).await;
+    line.say(&format!("ZADD {} {expires_ms} {number}", keys.active))
+        .await;
     line.say(&format!("PEXPIREAT {token} {expires_ms}")).await;
     let bound = run_claim(&line, number, Some(7)).await;
     let ClaimOutcome::Active {
