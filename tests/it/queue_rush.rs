@@ -18,11 +18,11 @@ const CAPACITY: u32 = 20;
 /// never grow, whichever server is asked, for polls as far apart as the server says.
 async fn person(servers: Arc<Vec<Server>>, concert: Arc<onsale::concerts::Concert>, n: usize) {
     let server = |step: usize| &servers[(n + step) % servers.len()];
-    let user = (n % 3 != 0).then_some(n as u64 + 1);
+    let user = (!n.is_multiple_of(3)).then_some(n as u64 + 1);
     let joined = server(0).join(&concert, user).await;
     let (mut seen, token) = (joined.standing.position, joined.token);
     for step in 1..40 {
-        if n % 7 == 0 && step == 3 {
+        if n.is_multiple_of(7) && step == 3 {
             let left = server(step).queue.leave(&token, None).await;
             assert!(
                 matches!(left, Ok(()) | Err(QueueError::TokenExpired)),
@@ -42,7 +42,7 @@ async fn person(servers: Arc<Vec<Server>>, concert: Arc<onsale::concerts::Concer
             standing.position
         );
         seen = standing.position;
-        if standing.status == Status::Active && n % 5 != 0 {
+        if standing.status == Status::Active && !n.is_multiple_of(5) {
             let admitted = server(step)
                 .queue
                 .admit(&token, None, user.map(user_id))
@@ -72,22 +72,22 @@ async fn in_a_rush_positions_never_grow_capacity_holds_and_the_books_balance() {
         Arc::new(AtomicI64::new(0)),
     );
     let (over, peak, keys) = (is_over.clone(), most.clone(), line.concert.keys.clone());
-    let mut raw = RawRedis::connect(stores().await.redis.socket()).await;
-    let watcher = tokio::spawn(async move {
+    let mut reader = RawRedis::connect(stores().await.redis.socket()).await;
+    let watching = tokio::spawn(async move {
         // A token expires by the clock, so the watcher counts by the clock too.
-        let live = "local t = redis.call('TIME') return redis.call('ZCOUNT', KEYS[1], \
+        let script = "local t = redis.call('TIME') return redis.call('ZCOUNT', KEYS[1], \
                     '(' .. string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)), '+inf')";
         while !over.load(Ordering::SeqCst) {
-            let live = raw
-                .send(&["EVAL", live, "1", keys.active.as_str()])
+            let count = reader
+                .send(&["EVAL", script, "1", keys.active.as_str()])
                 .await
                 .int();
-            peak.fetch_max(live, Ordering::SeqCst);
+            peak.fetch_max(count, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
     let (over, clockwork) = (is_over.clone(), servers.clone());
-    let promoter = tokio::spawn(async move {
+    let promoting = tokio::spawn(async move {
         while !over.load(Ordering::SeqCst) {
             for server in clockwork.iter() {
                 server.queue.clone().promote_all().await.expect("an answer");
@@ -100,8 +100,8 @@ async fn in_a_rush_positions_never_grow_capacity_holds_and_the_books_balance() {
         person.expect("nobody saw anything wrong");
     }
     is_over.store(true, Ordering::SeqCst);
-    watcher.await.expect("a watcher");
-    promoter.await.expect("a promoter");
+    watching.await.expect("a watcher");
+    promoting.await.expect("a promoter");
 
     assert_eq!(
         most.load(Ordering::SeqCst),
