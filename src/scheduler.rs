@@ -14,16 +14,22 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use tokio_cron_scheduler::{Job, JobScheduler};
+use tokio_util::task::TaskTracker;
 
 /// Every second.
 pub const EVERY_SECOND: &str = "*/1 * * * * *";
 /// Every five seconds.
 pub const EVERY_5_SECONDS: &str = "*/5 * * * * *";
 
+/// How long a stop waits for the jobs that are running.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 /// The jobs of this server and when each last succeeded.
 pub struct Scheduler {
     cron: JobScheduler,
     successes: Successes,
+    stopping: Arc<AtomicBool>,
+    runs: TaskTracker,
 }
 
 /// When each job last succeeded. Cheap to clone.
@@ -48,6 +54,8 @@ impl Scheduler {
         Ok(Self {
             cron: JobScheduler::new().await?,
             successes: Successes::default(),
+            stopping: Arc::default(),
+            runs: TaskTracker::new(),
         })
     }
 
@@ -64,11 +72,17 @@ impl Scheduler {
         E: Into<anyhow::Error> + Send,
     {
         let running = Arc::new(AtomicBool::new(false));
-        let successes = self.successes.clone();
+        let (successes, stopping) = (self.successes.clone(), self.stopping.clone());
+        let runs = self.runs.clone();
         // Nothing may panic before the future: that would end every job of the scheduler.
         let job = Job::new_async(cron, move |_, _| {
             let (run, running, successes) = (run.clone(), running.clone(), successes.clone());
+            let (stopping, guard) = (stopping.clone(), runs.token());
             Box::pin(async move {
+                let _counted = guard;
+                if stopping.load(Ordering::Acquire) {
+                    return;
+                }
                 if running.swap(true, Ordering::AcqRel) {
                     tracing::debug!(job = name, "the last run is still going");
                     return;
@@ -106,10 +120,19 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Starts no further run. A run that is under way is not waited for: all jobs are idempotent.
+    /// Starts no further run, and waits for those that are under way, at most [`STOP_WITHIN`]: the
+    /// connections that they use are closed next.
     pub async fn stop(mut self) {
+        self.stopping.store(true, Ordering::Release);
         if let Err(error) = self.cron.shutdown().await {
             tracing::debug!(%error, "stopping the scheduler");
+        }
+        self.runs.close();
+        if tokio::time::timeout(STOP_WITHIN, self.runs.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("a job did not end in time");
         }
     }
 }

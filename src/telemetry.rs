@@ -2,6 +2,8 @@
 //!
 //! Never in a log: a token, an Idempotency-Key, a query string, a password or a connection URL.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -26,6 +28,7 @@ pub fn init(config: &TelemetryConfig) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_span_events(FmtSpan::NONE);
     let started = if config.json {
         builder.json().flatten_event(true).try_init()

@@ -165,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "log",
         Some("info"),
-        "Log filter, for example info,onsale::http=debug",
+        "Log filter; onsale::http=debug adds a line per request",
     ),
     setting("log_format", Some("text"), "text or json"),
 ];

@@ -8,6 +8,11 @@
     reason = "a test and its helpers fail by panicking"
 )]
 
+mod api;
+mod bad_input;
+#[cfg(feature = "crash-points")]
+mod crash;
+mod outages;
 mod payments;
 mod plumbing;
 mod queue;

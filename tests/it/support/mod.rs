@@ -13,6 +13,7 @@ use onsale::words::{ConcertId, SeatNumber, Won};
 
 pub mod line;
 pub mod raw_redis;
+pub mod server;
 
 pub use raw_redis::RawRedis;
 
