@@ -19,7 +19,10 @@ pub enum SeatsError {
         date: NamedDate,
     },
     /// No date was given, and the concert has several.
-    #[error("concertDate is missing: the concert has several dates")]
+    #[error(
+        "concertDate is missing: the concert can be booked for {}",
+        listed(dates)
+    )]
     SeveralDates {
         /// Those that can be booked.
         dates: Vec<ConcertDate>,
@@ -91,6 +94,14 @@ pub enum SeatsError {
     /// Redis did not answer a change.
     #[error("the seats cannot be changed")]
     Write(#[source] RedisError),
+}
+
+fn listed(dates: &[ConcertDate]) -> String {
+    dates
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A date in an error's words.

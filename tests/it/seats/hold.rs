@@ -257,6 +257,8 @@ async fn without_a_date_and_with_several_the_answer_names_them() {
         panic!("{refused:?}")
     };
     assert_eq!(dates, stage.concert.dates);
+    let told = SeatsError::SeveralDates { dates }.to_string();
+    assert!(told.ends_with("2099-12-01, 2099-12-02, 2099-12-03"), "{told}");
 }
 
 #[tokio::test]
