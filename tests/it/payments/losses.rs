@@ -212,9 +212,9 @@ fn connect_quickly(url: &str) -> PgPool {
 async fn connections_that_are_cut_under_load_lose_no_money() {
     let url = database_url().await;
     let stage = Stage::with(support::concert(50, 2), connect(&url)).await;
-    let around = connect(&url);
+    let cutting = connect(&url);
     let done = Arc::new(AtomicBool::new(false));
-    let (cutting, stop) = (around.clone(), done.clone());
+    let stop = done.clone();
     let cutter = tokio::spawn(async move {
         while !stop.load(Ordering::SeqCst) {
             sqlx::query(
@@ -241,6 +241,8 @@ async fn connections_that_are_cut_under_load_lose_no_money() {
     }
     done.store(true, Ordering::SeqCst);
     cutter.await.unwrap();
+    // A pool of its own: the connections of every other one were cut.
+    let around = connect(&url);
     let sum: i64 = count(
         &around,
         "select coalesce(sum(amount), 0)::bigint from ledger",
