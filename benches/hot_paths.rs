@@ -5,6 +5,8 @@
 //!
 //! Run: `cargo bench --bench hot_paths`.
 
+#![expect(missing_docs, reason = "criterion generates the function of a group")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -77,7 +77,10 @@ for i = 1, #entries, 2 do
   end
 end
 if #found == 0 then
-  return { redis.call('ZSCORE', paying, 'held') and 'expired' or 'nothing' }
+  if redis.call('ZSCORE', paying, 'held') then
+    return { 'expired' }
+  end
+  return { 'nothing' }
 end
 if soonest_hard_ms < now_ms + extension_ms then
   return { 'expiring' }

@@ -38,7 +38,7 @@ impl RedisConfig {
     ///
     /// A sentence that does not contain the URL.
     pub fn check(&self) -> Result<(), String> {
-        super::client::parse_url(self)
+        super::options::parse_url(self)
             .map(|_| ())
             .map_err(|error| error.to_string())
     }

@@ -5,7 +5,8 @@
 //!
 //! Read in this order: [`keys`] (every key, in one place), [`script`] (one Lua file = one atomic
 //! step), [`reply`] (what a script answered), [`client`] (timeouts, in-flight limit, breaker),
-//! [`error`] (what a caller may conclude from a failure).
+//! `runner` (running a script, and what happens when Redis has forgotten it), `reads` (the few plain
+//! reads), [`error`] (what a caller may conclude from a failure).
 //!
 //! # Invariants
 //!
@@ -19,7 +20,10 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod keys;
+mod options;
+mod reads;
 pub mod reply;
+mod runner;
 pub mod script;
 
 pub use client::Redis;

@@ -5,6 +5,7 @@
 
 use std::process::Stdio;
 
+use onsale::config::settings::SETTINGS;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
@@ -54,15 +55,10 @@ async fn start_doomed(deployment: &Deployment, crash_at: &str) -> Doomed {
     command
         .env("ONSALE_LISTEN", port.to_string())
         .env("ONSALE_CONCERTS", catalogue.path());
-    for name in [
-        "redis_url",
-        "database_url",
-        "token_key",
-        "trust_user_ids",
-        "database_connections",
-    ] {
-        let value = deployment.setting(name).expect("a setting");
-        command.env(format!("ONSALE_{}", name.to_ascii_uppercase()), value);
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "concerts") {
+        if let Some(value) = deployment.setting(setting.name) {
+            command.env(setting.variable(), value);
+        }
     }
     let child = command
         .stderr(Stdio::null())
@@ -84,7 +80,11 @@ async fn start_doomed(deployment: &Deployment, crash_at: &str) -> Doomed {
 
 /// Kills a server at `crash_at` while it takes a payment; another server then answers the repeat.
 async fn pay_across_a_crash(crash_at: &str) {
-    let deployment = Deployment::new(vec![concert(10, 1)]).await;
+    let deployment = Deployment::new(vec![concert(10, 1)])
+        .await
+        // The dead attempt's lease is twice this.
+        .with("payment_deadline", "2s")
+        .with("payment_extension", "5s");
     let (concert, user) = (deployment.concert().clone(), 7);
     let survivor = deployment.start().await;
     let mut doomed = start_doomed(&deployment, crash_at).await;

@@ -1,0 +1,92 @@
+//! The few plain reads that need no script: a hot read never is one.
+
+use fred::types::{ClusterHash, Value};
+
+use super::client::Command;
+use super::{Key, Redis, RedisError};
+
+impl Redis {
+    /// Whether the connection was up and `PING` was answered just now.
+    pub async fn ping(&self) -> Result<(), RedisError> {
+        self.send(Command::of_server("PING", Vec::new()))
+            .await
+            .map(|_| ())
+    }
+
+    /// `GET`.
+    pub async fn get(&self, key: &Key) -> Result<Option<String>, RedisError> {
+        let value = self.read("GET", key, []).await?;
+        Ok(value.into_string())
+    }
+
+    /// `GET` and `PTTL` of one key, pipelined: its value and the milliseconds it has left.
+    pub async fn get_with_ttl(&self, key: &Key) -> Result<Option<(String, u64)>, RedisError> {
+        let (value, ttl) = tokio::join!(self.read("GET", key, []), self.read("PTTL", key, []));
+        let ttl = ttl?.as_i64().and_then(|ttl| u64::try_from(ttl).ok());
+        Ok(value?.into_string().zip(ttl))
+    }
+
+    /// `ZCOUNT key score score`: whether a member has exactly this score.
+    pub async fn has_score(&self, key: &Key, score: u64) -> Result<bool, RedisError> {
+        let score = Value::String(score.to_string().into());
+        let count = self.read("ZCOUNT", key, [score.clone(), score]).await?;
+        Ok(count.as_u64().is_some_and(|count| count > 0))
+    }
+
+    /// `GET` of a value that is no text: a bitmap.
+    pub async fn bytes(&self, key: &Key) -> Result<Option<bytes::Bytes>, RedisError> {
+        let value = self.read("GET", key, []).await?;
+        Ok(value.into_bytes())
+    }
+
+    /// `HGETALL`: the fields of a small hash, with their values.
+    pub async fn hash(&self, key: &Key) -> Result<Vec<(String, String)>, RedisError> {
+        let value = self.read("HGETALL", key, []).await?;
+        let fields = value
+            .into_map()
+            .map(fred::types::Map::inner)
+            .unwrap_or_default();
+        let text = |(field, value): (fred::types::Key, Value)| {
+            field.into_string().zip(value.into_string())
+        };
+        Ok(fields.into_iter().filter_map(text).collect())
+    }
+
+    /// `INFO section`, as text.
+    pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
+        let args = vec![Value::from_static_str(section)];
+        let value = self.send(Command::of_server("INFO", args)).await?;
+        Ok(value.into_string().unwrap_or_default())
+    }
+
+    /// `CONFIG GET name`: the value of one setting of the server.
+    pub async fn config_get(&self, name: &'static str) -> Result<Option<String>, RedisError> {
+        let args = vec![Value::from_static_str("GET"), Value::from_static_str(name)];
+        let value = self.send(Command::of_server("CONFIG", args)).await?;
+        let entry = value
+            .into_map()
+            .ok()
+            .and_then(|map| map.inner().into_values().next());
+        Ok(entry.and_then(Value::into_string))
+    }
+
+    async fn read<const N: usize>(
+        &self,
+        command: &'static str,
+        key: &Key,
+        rest: [Value; N],
+    ) -> Result<Value, RedisError> {
+        let mut args = Vec::with_capacity(1 + N);
+        args.push(Value::String(key.0.clone()));
+        args.extend(rest);
+        let hash = ClusterHash::FirstKey;
+        self.send(Command {
+            what: command,
+            name: command,
+            hash,
+            args,
+            timeout: None,
+        })
+        .await
+    }
+}
