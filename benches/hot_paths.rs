@@ -27,10 +27,7 @@ fn place(number: u64) -> Place {
 fn board(left: u64) -> std::sync::Arc<Board> {
     let dead = |ordinal: u64| {
         let place = place(FIRST + ordinal * (WAITING / (left + 1)));
-        DeadEntry {
-            ordinal,
-            range: PlaceRange::new(place, place).expect("a range"),
-        }
+        DeadEntry { ordinal, range: PlaceRange::new(place, place).expect("a range") }
     };
     let facts = BoardFacts {
         redis_now_ms: 1_900_000_000_000,
@@ -43,20 +40,11 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         promoted: 0,
         sold: 0,
         seats: 50,
-        settings: LineSettings {
-            capacity: 1000,
-            batch: 100,
-            paused: false,
-            opens_at_ms: 0,
-        },
+        settings: LineSettings { capacity: 1000, batch: 100, paused: false, opens_at_ms: 0 },
     };
     let mut builder = BoardBuilder::new(Duration::from_secs(600));
     let ask = builder.ask(Instant::now());
-    let reading = BoardReading {
-        facts,
-        dead: (1..=left).map(dead).collect(),
-        dead_complete: true,
-    };
+    let reading = BoardReading { facts, dead: (1..=left).map(dead).collect(), dead_complete: true };
     match builder.take(ask, reading) {
         Progress::Complete(board) => board,
         other => panic!("no board: {other:?}"),
@@ -67,14 +55,7 @@ fn check_token(c: &mut Criterion) {
     let keys = TokenKeys::parse(&TokenKeys::generate()).expect("a key");
     let concert = ConcertId::try_from(1).expect("an id");
     let texts: Vec<String> = (0..1024)
-        .map(|n| {
-            Token {
-                concert,
-                place: place(FIRST + n),
-            }
-            .sign(&keys)
-            .with_position(n)
-        })
+        .map(|n| Token { concert, place: place(FIRST + n) }.sign(&keys).with_position(n))
         .collect();
     let mut next = texts.iter().cycle();
     c.bench_function("token/verify", |b| {

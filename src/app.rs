@@ -106,10 +106,7 @@ impl App {
         let routes = Router::new()
             // The line.
             // The line.
-            .route(
-                "/user/token",
-                post(queue::routes::join_line).delete(queue::routes::leave_line),
-            )
+            .route("/user/token", post(queue::routes::join_line).delete(queue::routes::leave_line))
             .route("/user/token/status", get(queue::routes::show_position))
             // Seats.
             .route("/concert/available-dates", get(seats::routes::list_dates))
@@ -122,10 +119,7 @@ impl App {
             .route("/payment/charge", post(payments::routes::charge_balance))
             .route("/payment/balance", get(payments::routes::show_balance))
             .route("/payment", post(payments::routes::pay_holds))
-            .route(
-                "/user/reservations",
-                get(payments::routes::list_reservations),
-            )
+            .route("/user/reservations", get(payments::routes::list_reservations))
             // Operation.
             .route("/healthz", get(ops::routes::show_health))
             .route("/readyz", get(ops::routes::show_readiness))
@@ -166,11 +160,7 @@ async fn add_jobs(
     payments: &Payments,
 ) -> anyhow::Result<()> {
     let line = queue.clone();
-    scheduler
-        .add(queue::PROMOTE_JOB, EVERY_SECOND, move || {
-            line.clone().promote_all()
-        })
-        .await?;
+    scheduler.add(queue::PROMOTE_JOB, EVERY_SECOND, move || line.clone().promote_all()).await?;
     let holds = seats.clone();
     let sweep = move || {
         let holds = holds.clone();
@@ -179,15 +169,9 @@ async fn add_jobs(
     scheduler.add("seats.sweep", EVERY_5_SECONDS, sweep).await?;
     let money = payments.clone();
     let finish = move || money.clone().finish_unsynced();
-    scheduler
-        .add("payments.finish", EVERY_SECOND, finish)
-        .await?;
+    scheduler.add("payments.finish", EVERY_SECOND, finish).await?;
     let money = payments.clone();
-    scheduler
-        .add("payments.verify", EVERY_SECOND, move || {
-            money.clone().verify_all()
-        })
-        .await
+    scheduler.add("payments.verify", EVERY_SECOND, move || money.clone().verify_all()).await
 }
 
 /// Every script of every slice, so that they are loaded together.

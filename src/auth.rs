@@ -59,11 +59,7 @@ impl JwtVerifier {
         let mut keys = Vec::new();
         if let Some(secret) = secret {
             let key = DecodingKey::from_secret(secret.as_bytes());
-            keys.push(JwtKey {
-                id: None,
-                algorithm: Algorithm::HS256,
-                key,
-            });
+            keys.push(JwtKey { id: None, algorithm: Algorithm::HS256, key });
         }
         if let Some(text) = jwks {
             let set: JwkSet =
@@ -89,10 +85,7 @@ impl JwtVerifier {
         validation.validate_aud = audience.is_some();
         validation.aud = audience.map(|name| HashSet::from([name.to_owned()]));
         validation.iss = issuer.map(|name| HashSet::from([name.to_owned()]));
-        for claim in [audience.map(|_| "aud"), issuer.map(|_| "iss")]
-            .into_iter()
-            .flatten()
-        {
+        for claim in [audience.map(|_| "aud"), issuer.map(|_| "iss")].into_iter().flatten() {
             validation.required_spec_claims.insert(claim.to_owned());
         }
         Ok(Self { keys, validation })
@@ -103,18 +96,14 @@ impl JwtVerifier {
         let header = jsonwebtoken::decode_header(token).ok()?;
         let named =
             |key: &&JwtKey| key.id.is_none() || header.kid.is_none() || key.id == header.kid;
-        let mut candidates = self
-            .keys
-            .iter()
-            .filter(|key| key.algorithm == header.alg)
-            .filter(named);
+        let mut candidates =
+            self.keys.iter().filter(|key| key.algorithm == header.alg).filter(named);
         candidates.find_map(|candidate| {
             let mut validation = self.validation.clone();
             // One key, one algorithm: a public key must never be tried as an HMAC secret.
             validation.algorithms = vec![candidate.algorithm];
-            let claims = jsonwebtoken::decode::<Claims>(token, &candidate.key, &validation)
-                .ok()?
-                .claims;
+            let claims =
+                jsonwebtoken::decode::<Claims>(token, &candidate.key, &validation).ok()?.claims;
             let number: i128 = claims.sub.parse().ok()?;
             (number.to_string() == claims.sub).then(|| UserId::try_from(number).ok())?
         })
@@ -161,10 +150,7 @@ impl Credentials {
     fn read(auth: &Auth, headers: &HeaderMap) -> Self {
         let token = credentials::queue_token(headers, auth.bearer_means())
             .map(|token| token.map(|token| token.expose().to_owned()));
-        Self {
-            token,
-            caller: auth.caller(headers),
-        }
+        Self { token, caller: auth.caller(headers) }
     }
 
     /// The queue token of the headers.
@@ -260,18 +246,13 @@ mod tests {
         let bearer = format!("Bearer {}", jwt(claims, secret));
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&bearer).unwrap());
         let credentials = Credentials::read(&Auth::Jwt(Box::new(verifier)), &headers);
-        credentials
-            .optional_user(None)
-            .map_err(|problem| problem.code())
+        credentials.optional_user(None).map_err(|problem| problem.code())
     }
 
     #[test]
     fn a_jwt_names_its_user_and_only_a_valid_one_counts() {
         let good = json!({"sub": "7", "exp": now() + 600, "aud": "onsale", "iss": "shop"});
-        assert_eq!(
-            asked(&good, SECRET).map(|user| user.map(UserId::get)),
-            Ok(Some(7))
-        );
+        assert_eq!(asked(&good, SECRET).map(|user| user.map(UserId::get)), Ok(Some(7)));
         assert_eq!(asked(&good, "another secret"), Err(Code::Unauthenticated));
         for (claim, wrong) in [
             ("sub", json!("0")),
@@ -284,20 +265,12 @@ mod tests {
         ] {
             let mut claims = good.clone();
             claims[claim] = wrong;
-            assert_eq!(
-                asked(&claims, SECRET),
-                Err(Code::Unauthenticated),
-                "{claims}"
-            );
+            assert_eq!(asked(&claims, SECRET), Err(Code::Unauthenticated), "{claims}");
         }
         for missing in ["sub", "exp", "aud", "iss"] {
             let mut claims = good.clone();
             claims.as_object_mut().unwrap().remove(missing);
-            assert_eq!(
-                asked(&claims, SECRET),
-                Err(Code::Unauthenticated),
-                "without {missing}"
-            );
+            assert_eq!(asked(&claims, SECRET), Err(Code::Unauthenticated), "without {missing}");
         }
     }
 
@@ -307,10 +280,7 @@ mod tests {
         let auth = Auth::Jwt(Box::new(verifier));
         let user = |number: i128| UserId::try_from(number).unwrap();
         let nobody = Credentials::read(&auth, &HeaderMap::new());
-        assert_eq!(
-            nobody.user(user(7)).unwrap_err().code(),
-            Code::Unauthenticated
-        );
+        assert_eq!(nobody.user(user(7)).unwrap_err().code(), Code::Unauthenticated);
         let mut headers = HeaderMap::new();
         let token = jwt(&json!({"sub": "7", "exp": now() + 600}), SECRET);
         let bearer = format!("Bearer {token}");
@@ -319,15 +289,10 @@ mod tests {
         assert_eq!(seven.user(user(7)), Ok(user(7)));
         assert_eq!(seven.user(user(8)).unwrap_err().code(), Code::NotYours);
         let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiI3In0.";
-        headers.insert(
-            AUTHORIZATION,
-            HeaderValue::from_str(&format!("Bearer {unsigned}")).unwrap(),
-        );
+        headers
+            .insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {unsigned}")).unwrap());
         let forged = Credentials::read(&auth, &headers);
-        assert_eq!(
-            forged.user(user(7)).unwrap_err().code(),
-            Code::Unauthenticated
-        );
+        assert_eq!(forged.user(user(7)).unwrap_err().code(), Code::Unauthenticated);
     }
 
     #[test]

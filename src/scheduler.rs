@@ -87,9 +87,8 @@ impl Scheduler {
                     tracing::debug!(job = name, "the last run is still going");
                     return;
                 }
-                let outcome = std::panic::AssertUnwindSafe(async { run().await })
-                    .catch_unwind()
-                    .await;
+                let outcome =
+                    std::panic::AssertUnwindSafe(async { run().await }).catch_unwind().await;
                 running.store(false, Ordering::Release);
                 match outcome {
                     Ok(Ok(report)) => {
@@ -128,10 +127,7 @@ impl Scheduler {
             tracing::debug!(%error, "stopping the scheduler");
         }
         self.runs.close();
-        if tokio::time::timeout(STOP_WITHIN, self.runs.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(STOP_WITHIN, self.runs.wait()).await.is_err() {
             tracing::warn!("a job did not end in time");
         }
     }

@@ -107,16 +107,10 @@ mod tests {
     #[test]
     fn the_ends_of_a_range_are_inside_and_their_neighbours_are_not() {
         assert_eq!(ConcertId::try_from(1).map(ConcertId::get), Ok(1));
-        assert_eq!(
-            ConcertId::try_from((1 << 22) - 1).map(ConcertId::get),
-            Ok(4_194_303)
-        );
+        assert_eq!(ConcertId::try_from((1 << 22) - 1).map(ConcertId::get), Ok(4_194_303));
         for given in [0, -1, 1 << 22, 1 << 64, i128::MAX, i128::MIN] {
             let refusal = ConcertId::try_from(given).expect_err("outside of the range");
-            assert_eq!(
-                (refusal.min, refusal.max, refusal.given),
-                (1, 4_194_303, given)
-            );
+            assert_eq!((refusal.min, refusal.max, refusal.given), (1, 4_194_303, given));
         }
         assert!(UserId::try_from((1 << 53) - 1).is_ok());
         assert!(UserId::try_from(1 << 53).is_err());

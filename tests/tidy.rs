@@ -28,20 +28,13 @@ fn read(path: &Path) -> String {
 }
 
 fn file_name(path: &Path) -> &str {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .expect("a name")
+    path.file_name().and_then(|name| name.to_str()).expect("a name")
 }
 
 /// The code of a Rust file: no comments, and nothing from its test module on.
 fn code(text: &str) -> String {
-    let before_tests = text
-        .split("#[cfg(test)]\nmod tests {")
-        .next()
-        .unwrap_or_default();
-    let uncommented = before_tests
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
+    let before_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let uncommented = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
     uncommented.collect::<Vec<_>>().join("\n")
 }
 
@@ -71,11 +64,7 @@ fn each_layer_names_only_what_it_may() {
         let in_redis = path.components().any(|part| part.as_os_str() == "redis")
             // The stores' own tests show that the client library takes their URLs.
             || path.components().any(|part| part.as_os_str() == "tests");
-        assert!(
-            in_redis || !names(&text, "fred"),
-            "{} names fred",
-            path.display()
-        );
+        assert!(in_redis || !names(&text, "fred"), "{} names fred", path.display());
     }
 }
 
@@ -88,20 +77,12 @@ fn no_file_grows_past_one_purpose() {
             .unwrap_or_default()
             .lines()
             .count();
-        assert!(
-            lines <= 400,
-            "{} has {lines} lines: split it by meaning",
-            path.display()
-        );
+        assert!(lines <= 400, "{} has {lines} lines: split it by meaning", path.display());
     }
     for path in files("lua", "lua") {
         let text = read(&path);
         let lines = text.split("]]").nth(1).unwrap_or_default().lines().count();
-        assert!(
-            lines <= 120,
-            "{} has {lines} lines: split it by meaning",
-            path.display()
-        );
+        assert!(lines <= 120, "{} has {lines} lines: split it by meaning", path.display());
     }
 }
 
@@ -112,11 +93,7 @@ fn every_rust_file_says_what_it_is() {
             continue;
         }
         for path in files(folder, "rs") {
-            assert!(
-                read(&path).starts_with("//!"),
-                "{} has no module doc",
-                path.display()
-            );
+            assert!(read(&path).starts_with("//!"), "{} has no module doc", path.display());
         }
     }
 }
@@ -134,17 +111,8 @@ fn tags(text: &str, open: &str, quote: char) -> BTreeSet<String> {
 fn the_header_of_every_script_agrees_with_its_code() {
     for path in files("lua", "lua") {
         let (name, text) = (path.display(), read(&path));
-        let (header, body) = text
-            .split_once("]]")
-            .unwrap_or_else(|| panic!("{name}: no header"));
-        for section in [
-            "Why a script",
-            "KEYS",
-            "ARGV",
-            "Returns",
-            "A repeat",
-            "Cost:",
-        ] {
+        let (header, body) = text.split_once("]]").unwrap_or_else(|| panic!("{name}: no header"));
+        for section in ["Why a script", "KEYS", "ARGV", "Returns", "A repeat", "Cost:"] {
             let said = header.contains(section)
                 // The one script whose repetition is another tick.
                 || (section == "A repeat" && header.contains("Repeated,"));
@@ -153,26 +121,15 @@ fn the_header_of_every_script_agrees_with_its_code() {
         let returned = body
             .split("return")
             .skip(1)
-            .filter_map(|rest| {
-                rest.trim_start()
-                    .strip_prefix('{')?
-                    .trim_start()
-                    .strip_prefix('\'')
-            })
+            .filter_map(|rest| rest.trim_start().strip_prefix('{')?.trim_start().strip_prefix('\''))
             .filter_map(|rest| rest.split('\'').next())
             .map(str::to_owned)
             .chain(tags(body, "answer = {", '\''))
             .collect::<BTreeSet<_>>();
         let (_, promised) = header.split_once("Returns").unwrap_or_default();
         let promised = tags(promised, "{", '"');
-        assert!(
-            !promised.is_empty(),
-            "{name}: the header promises no answer"
-        );
-        assert_eq!(
-            returned, promised,
-            "{name}: tags in the code and in the header differ"
-        );
+        assert!(!promised.is_empty(), "{name}: the header promises no answer");
+        assert_eq!(returned, promised, "{name}: tags in the code and in the header differ");
     }
 }
 
@@ -182,11 +139,7 @@ fn every_script_is_built_in_once() {
     for path in files("lua", "lua") {
         let folder = path.parent().map(file_name).unwrap_or_default();
         let include = format!("lua/{folder}/{}\"", file_name(&path));
-        assert_eq!(
-            sources.matches(&include).count(),
-            1,
-            "{include} is not included exactly once"
-        );
+        assert_eq!(sources.matches(&include).count(), 1, "{include} is not included exactly once");
         let name = format!("\"{folder}/{}\"", file_name(&path).trim_end_matches(".lua"));
         assert!(sources.contains(&name), "no LuaScript is named {name}");
     }
@@ -196,10 +149,7 @@ fn every_script_is_built_in_once() {
 #[test]
 fn no_script_walks_the_keyspace() {
     for path in files("lua", "lua") {
-        for line in read(&path)
-            .lines()
-            .filter(|line| line.contains("redis.call"))
-        {
+        for line in read(&path).lines().filter(|line| line.contains("redis.call")) {
             for command in ["'KEYS'", "'SCAN'", "'FLUSH"] {
                 assert!(!line.contains(command), "{}: {line}", path.display());
             }
@@ -217,10 +167,7 @@ fn the_readme_names_every_setting_with_its_default() {
             .find(|line| line.starts_with(&format!("| `{}` |", setting.variable())))
             .unwrap_or_else(|| panic!("no row for {}", setting.variable()));
         if let Some(default) = setting.default {
-            assert!(
-                row.contains(&format!("`{default}`")),
-                "{row} does not name {default}"
-            );
+            assert!(row.contains(&format!("`{default}`")), "{row} does not name {default}");
         }
     }
 }

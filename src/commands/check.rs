@@ -35,11 +35,7 @@ pub async fn command(mut resolver: Resolver) -> Result<(), Failure> {
     for finding in &findings {
         println!("{finding}");
     }
-    match findings
-        .iter()
-        .filter(|finding| finding.level == Level::Fault)
-        .count()
-    {
+    match findings.iter().filter(|finding| finding.level == Level::Fault).count() {
         0 => Ok(()),
         n => Err(anyhow!("{n} fault(s): a sale could go wrong on these stores").into()),
     }
@@ -60,24 +56,15 @@ struct Finding {
 
 impl Finding {
     fn good(what: impl Into<String>) -> Self {
-        Self {
-            level: Level::Good,
-            what: what.into(),
-        }
+        Self { level: Level::Good, what: what.into() }
     }
 
     fn advice(what: impl Into<String>) -> Self {
-        Self {
-            level: Level::Advice,
-            what: what.into(),
-        }
+        Self { level: Level::Advice, what: what.into() }
     }
 
     fn fault(what: impl Into<String>) -> Self {
-        Self {
-            level: Level::Fault,
-            what: what.into(),
-        }
+        Self { level: Level::Fault, what: what.into() }
     }
 }
 
@@ -116,14 +103,8 @@ async fn examine_redis(redis: &Redis) -> Vec<Finding> {
 
 async fn redis_version(redis: &Redis) -> Finding {
     let info = redis.info("server").await.unwrap_or_default();
-    let version = info
-        .lines()
-        .find_map(|line| line.strip_prefix("redis_version:"))
-        .unwrap_or("");
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("");
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     match major {
         Some(major) if major >= REDIS_MAJOR_MIN => Finding::good(format!("Redis {version}")),
         Some(_) => Finding::fault(format!("Redis {version} is older than {REDIS_MAJOR_MIN}.0")),
@@ -173,20 +154,13 @@ async fn examine_postgres(pool: &PgPool, connections_max: u32) -> Vec<Finding> {
     let row = match tokio::time::timeout(CONNECT_WITHIN, read).await {
         Ok(Ok(row)) => row,
         Ok(Err(error)) => {
-            return vec![Finding::fault(format!(
-                "PostgreSQL at ONSALE_DATABASE_URL: {error}"
-            ))];
+            return vec![Finding::fault(format!("PostgreSQL at ONSALE_DATABASE_URL: {error}"))];
         }
         Err(_) => {
-            return vec![Finding::fault(
-                "PostgreSQL does not answer at ONSALE_DATABASE_URL",
-            )];
+            return vec![Finding::fault("PostgreSQL does not answer at ONSALE_DATABASE_URL")];
         }
     };
-    let mut findings = vec![postgres_version(
-        row.get("version"),
-        row.get("version_text"),
-    )];
+    let mut findings = vec![postgres_version(row.get("version"), row.get("version_text"))];
     findings.push(durability(&row));
     findings.push(if row.get("standby") {
         Finding::fault("PostgreSQL is a standby: it takes no payment. Name the primary")
@@ -228,11 +202,7 @@ fn connections(server: i32, own: u32) -> Finding {
     let what = format!(
         "max_connections is {server}: room for {servers} server(s) with {own} connections each"
     );
-    if servers == 0 {
-        Finding::fault(what)
-    } else {
-        Finding::good(what)
-    }
+    if servers == 0 { Finding::fault(what) } else { Finding::good(what) }
 }
 
 #[cfg(test)]

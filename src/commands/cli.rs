@@ -34,14 +34,8 @@ pub enum Command {
 }
 
 /// Settings that `migrate` and `check` take.
-const STORES: &[&str] = &[
-    "redis_url",
-    "database_url",
-    "redis_timeout",
-    "database_connections",
-    "log",
-    "log_format",
-];
+const STORES: &[&str] =
+    &["redis_url", "database_url", "redis_timeout", "database_connections", "log", "log_format"];
 
 /// Settings that `dev` decides itself.
 const NOT_IN_DEV: &[&str] = &["redis_url", "database_url", "trust_user_ids"];
@@ -54,10 +48,9 @@ const NOT_IN_DEV: &[&str] = &["redis_url", "database_url", "trust_user_ids"];
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = command().try_get_matches_from(args)?;
     let Some((name, matches)) = matches.subcommand() else {
-        return Err(command().error(
-            clap::error::ErrorKind::MissingSubcommand,
-            "a command is needed",
-        ));
+        return Err(
+            command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")
+        );
     };
     let file = read_file(matches)?;
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
@@ -79,10 +72,7 @@ fn read_file(matches: &ArgMatches) -> Result<Option<String>, clap::Error> {
         return Ok(None);
     };
     std::fs::read_to_string(path).map(Some).map_err(|error| {
-        let message = format!(
-            "the configuration file {} cannot be read: {error}",
-            path.display()
-        );
+        let message = format!("the configuration file {} cannot be read: {error}", path.display());
         command().error(clap::error::ErrorKind::Io, message)
     })
 }
@@ -137,12 +127,7 @@ fn arguments(wanted: impl Fn(&Setting) -> bool) -> Vec<Arg> {
         .value_parser(value_parser!(PathBuf))
         .help("A TOML file with any of these settings (claim_ttl = \"45s\"); flags and environment win");
     let mut arguments = vec![config];
-    arguments.extend(
-        SETTINGS
-            .iter()
-            .filter(|setting| wanted(setting))
-            .map(argument),
-    );
+    arguments.extend(SETTINGS.iter().filter(|setting| wanted(setting)).map(argument));
     arguments
 }
 
@@ -159,10 +144,7 @@ fn argument(setting: &Setting) -> Arg {
         .value_name("VALUE")
         .help(help);
     if setting.name == "trust_user_ids" {
-        return argument
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true");
+        return argument.num_args(0..=1).require_equals(true).default_missing_value("true");
     }
     argument
 }
@@ -186,10 +168,7 @@ mod tests {
 
     #[test]
     fn an_unknown_flag_or_command_is_refused() {
-        for args in [
-            ["onsale", "sell"].as_slice(),
-            &["onsale", "serve", "--colour", "red"],
-        ] {
+        for args in [["onsale", "sell"].as_slice(), &["onsale", "serve", "--colour", "red"]] {
             assert!(parse(args.iter().map(OsString::from)).is_err());
         }
     }

@@ -31,15 +31,8 @@ pub async fn command(
         Some(data) => data,
         None => local::default_data_dir(&std::env::current_dir().context("no current folder")?)?,
     };
-    println!(
-        "Starting a private Redis and PostgreSQL in {} …",
-        data.display()
-    );
-    let options = StoresOptions {
-        dir: Some(data),
-        reset,
-        durability: Durability::Durable,
-    };
+    println!("Starting a private Redis and PostgreSQL in {} …", data.display());
+    let options = StoresOptions { dir: Some(data), reset, durability: Durability::Durable };
     let stores = LocalStores::start(options).await?;
     let served = serve_from(&stores, resolver, stop).await;
     let stopped = stores.stop().await;
@@ -70,9 +63,7 @@ async fn serve_from(
         config.catalogue.set_default(config.default_concert);
     }
     let pool = postgres::connect(&config.database)?;
-    postgres::migrate(&pool)
-        .await
-        .context("the schema could not be brought up to date")?;
+    postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
     pool.close().await;
     let redis = stores.redis.socket().display().to_string();
     Ok(serve::run(config, stop, |address| print_banner(address, &redis)).await?)

@@ -16,9 +16,7 @@ pub async fn command(mut resolver: Resolver) -> Result<(), Failure> {
     let stores = Stores::read(resolver)?;
     telemetry::init(&telemetry);
     let pool = postgres::connect(&stores.database).context("the database URL is not understood")?;
-    postgres::migrate(&pool)
-        .await
-        .context("the schema could not be brought up to date")?;
+    postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
     println!("The schema is up to date.");
     Ok(())
 }

@@ -20,11 +20,7 @@ pub async fn run() -> ExitCode {
         Ok(invocation) => invocation,
         Err(error) => {
             // clap prints help and version as "errors" too, and knows which stream and code fit.
-            let code = if error.use_stderr() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::SUCCESS
-            };
+            let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
             let _ = error.print();
             return code;
         }

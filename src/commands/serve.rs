@@ -35,10 +35,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let listen = config.listen;
     let limits = config.http.clone();
-    let reload = Reload {
-        path: config.catalogue_path.clone(),
-        default: config.default_concert,
-    };
+    let reload = Reload { path: config.catalogue_path.clone(), default: config.default_concert };
     if let Err(error) = http::sockets::raise_open_files_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -68,10 +65,7 @@ impl Reload {
                 tracing::warn!("SIGHUP: the catalogue is built in, there is nothing to read");
                 continue;
             };
-            match tokio::fs::read_to_string(path)
-                .await
-                .map(|text| file::parse(&text))
-            {
+            match tokio::fs::read_to_string(path).await.map(|text| file::parse(&text)) {
                 Ok(Ok(concerts)) => {
                     tracing::info!(concerts = concerts.len(), "read the catalogue again");
                     app.concerts.replace(Catalogue::new(concerts, self.default));

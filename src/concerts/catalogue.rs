@@ -19,10 +19,8 @@ impl Catalogue {
     /// A catalogue of `concerts`; `default` is the one meant when a request names none.
     #[must_use]
     pub fn new(concerts: Vec<Concert>, default: Option<ConcertId>) -> Self {
-        let concerts = concerts
-            .into_iter()
-            .map(|concert| (concert.id, Arc::new(concert)))
-            .collect();
+        let concerts =
+            concerts.into_iter().map(|concert| (concert.id, Arc::new(concert))).collect();
         Self { concerts, default }
     }
 

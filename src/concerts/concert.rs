@@ -50,30 +50,17 @@ impl Concert {
     /// When `date` becomes past: the first moment of the next day in the concert's zone, Unix ms.
     #[must_use]
     pub fn date_ends_ms(&self, date: ConcertDate) -> u64 {
-        let next = date
-            .checked_add_days(Days::new(1))
-            .unwrap_or(date)
-            .and_time(NaiveTime::MIN);
+        let next = date.checked_add_days(Days::new(1)).unwrap_or(date).and_time(NaiveTime::MIN);
         // A zone that skips midnight has no such local time; the day then ends an hour later.
-        let end = self
-            .time_zone
-            .from_local_datetime(&next)
-            .earliest()
-            .or_else(|| {
-                (next + chrono::Duration::hours(1))
-                    .and_local_timezone(self.time_zone)
-                    .earliest()
-            });
-        end.and_then(|end| u64::try_from(end.timestamp_millis()).ok())
-            .unwrap_or(0)
+        let end = self.time_zone.from_local_datetime(&next).earliest().or_else(|| {
+            (next + chrono::Duration::hours(1)).and_local_timezone(self.time_zone).earliest()
+        });
+        end.and_then(|end| u64::try_from(end.timestamp_millis()).ok()).unwrap_or(0)
     }
 
     /// The dates that are not past at `now_ms` (Redis' clock, Unix ms), ascending.
     pub fn bookable_dates(&self, now_ms: u64) -> impl Iterator<Item = ConcertDate> + '_ {
-        self.dates
-            .iter()
-            .copied()
-            .filter(move |date| now_ms < self.date_ends_ms(*date))
+        self.dates.iter().copied().filter(move |date| now_ms < self.date_ends_ms(*date))
     }
 
     /// A moment in the API's form `YYYY-MM-DD hh:mm:ss`, in the concert's zone.
@@ -89,8 +76,6 @@ impl Concert {
     /// The opening in Unix ms; 0 if the sale is open from the start.
     #[must_use]
     pub fn opens_at_ms(&self) -> u64 {
-        self.opens_at
-            .and_then(|at| u64::try_from(at.timestamp_millis()).ok())
-            .unwrap_or(0)
+        self.opens_at.and_then(|at| u64::try_from(at.timestamp_millis()).ok()).unwrap_or(0)
     }
 }

@@ -59,11 +59,7 @@ pub fn parse(text: &str) -> Result<Vec<Concert>, Vec<CatalogueFault>> {
         }
         concerts.extend(entry.check(&mut faults));
     }
-    if faults.found.is_empty() {
-        Ok(concerts)
-    } else {
-        Err(faults.found)
-    }
+    if faults.found.is_empty() { Ok(concerts) } else { Err(faults.found) }
 }
 
 #[derive(Default)]
@@ -77,8 +73,7 @@ impl Faults {
     }
 
     fn keep<T>(&mut self, concert: i64, field: &str, read: Result<T, String>) -> Option<T> {
-        read.map_err(|fault| self.add(format!("concert {concert}: {field}: {fault}")))
-            .ok()
+        read.map_err(|fault| self.add(format!("concert {concert}: {field}: {fault}"))).ok()
     }
 }
 
@@ -86,28 +81,14 @@ impl Entry {
     fn check(self, faults: &mut Faults) -> Option<Concert> {
         let id = self.id;
         let ranged = |error: OutOfRange| error.to_string();
-        let concert_id = faults.keep(
-            id,
-            "id",
-            ConcertId::try_from(i128::from(id)).map_err(ranged),
-        );
-        let seats = faults.keep(
-            id,
-            "seats",
-            SeatNumber::try_from(i128::from(self.seats)).map_err(ranged),
-        );
-        let price = faults.keep(
-            id,
-            "price",
-            Won::try_from(i128::from(self.price)).map_err(ranged),
-        );
+        let concert_id = faults.keep(id, "id", ConcertId::try_from(i128::from(id)).map_err(ranged));
+        let seats =
+            faults.keep(id, "seats", SeatNumber::try_from(i128::from(self.seats)).map_err(ranged));
+        let price = faults.keep(id, "price", Won::try_from(i128::from(self.price)).map_err(ranged));
         let time_zone = faults.keep(id, "time_zone", parse_zone(&self.time_zone));
         let dates = faults.keep(id, "dates", parse_dates(&self.dates));
-        let opens_at = faults.keep(
-            id,
-            "opens_at",
-            self.opens_at.as_deref().map(parse_moment).transpose(),
-        );
+        let opens_at =
+            faults.keep(id, "opens_at", self.opens_at.as_deref().map(parse_moment).transpose());
         let capacity = faults.keep(id, "capacity", parse_knob(self.capacity, 10_000_000));
         let batch = faults.keep(id, "batch", parse_knob(self.batch, 1_000_000));
         if self.name.trim().is_empty() {
@@ -130,17 +111,12 @@ impl Entry {
 }
 
 fn parse_zone(text: &str) -> Result<Tz, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not an IANA time zone like \"Asia/Seoul\""))
+    text.parse().map_err(|_| format!("{text:?} is not an IANA time zone like \"Asia/Seoul\""))
 }
 
 fn parse_dates(texts: &[String]) -> Result<Vec<NaiveDate>, String> {
     if texts.is_empty() || texts.len() > Concert::DATES_MAX {
-        return Err(format!(
-            "1 to {} dates are allowed, not {}",
-            Concert::DATES_MAX,
-            texts.len()
-        ));
+        return Err(format!("1 to {} dates are allowed, not {}", Concert::DATES_MAX, texts.len()));
     }
     let mut dates = Vec::with_capacity(texts.len());
     for text in texts {
@@ -166,10 +142,7 @@ fn parse_knob(value: Option<i64>, max: u32) -> Result<Option<u32>, String> {
     match value.map(u32::try_from) {
         None => Ok(None),
         Some(Ok(value)) if (1..=max).contains(&value) => Ok(Some(value)),
-        Some(_) => Err(format!(
-            "must be 1 to {max}, not {}",
-            value.unwrap_or_default()
-        )),
+        Some(_) => Err(format!("must be 1 to {max}, not {}", value.unwrap_or_default())),
     }
 }
 
@@ -197,11 +170,7 @@ mod tests {
             capacity = 0
         "#;
         let faults = parse(text).expect_err("eight mistakes");
-        let all = faults
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n");
+        let all = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         insta::assert_snapshot!(all, @r#"
         concert 0: id: a concert id must be 1 to 4194303, not 0
         concert 0: seats: a seat number must be 1 to 100000, not 100001
@@ -234,16 +203,8 @@ mod tests {
     fn a_date_ends_at_midnight_in_the_concerts_zone() {
         let concert = &parse(DEMO).expect("the demo catalogue")[0];
         let end_ms = concert.date_ends_ms(concert.dates[0]);
-        assert!(
-            concert
-                .bookable_dates(end_ms - 1)
-                .any(|date| date == concert.dates[0])
-        );
-        assert!(
-            concert
-                .bookable_dates(end_ms)
-                .all(|date| date != concert.dates[0])
-        );
+        assert!(concert.bookable_dates(end_ms - 1).any(|date| date == concert.dates[0]));
+        assert!(concert.bookable_dates(end_ms).all(|date| date != concert.dates[0]));
         assert!(concert.local_time(end_ms).ends_with(" 00:00:00"));
     }
 }

@@ -84,10 +84,7 @@ impl Config {
         let http = read_http(&mut resolver);
         let stores = read_stores(&mut resolver);
         let admin_token = resolver.text("admin_token").map(SecretString::from);
-        if resolver
-            .text("admin_token")
-            .is_some_and(|token| token.len() < 16)
-        {
+        if resolver.text("admin_token").is_some_and(|token| token.len() < 16) {
             resolver.fault("admin_token", "must have at least 16 characters");
         }
         let faults = resolver.into_faults();
@@ -121,11 +118,7 @@ impl Stores {
     pub fn read(mut resolver: Resolver) -> Result<Self, Vec<Fault>> {
         let stores = read_stores(&mut resolver);
         let faults = resolver.into_faults();
-        if faults.is_empty() {
-            Ok(stores)
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(stores) } else { Err(faults) }
     }
 }
 
@@ -133,10 +126,7 @@ impl Stores {
 pub fn read_telemetry(resolver: &mut Resolver) -> TelemetryConfig {
     let filter = resolver.text("log").unwrap_or("info").to_owned();
     if !telemetry::is_filter(&filter) {
-        resolver.fault(
-            "log",
-            "must be a filter like info or info,onsale::http=debug",
-        );
+        resolver.fault("log", "must be a filter like info or info,onsale::http=debug");
     }
     let json = match resolver.text("log_format") {
         Some("json") => true,
@@ -151,9 +141,7 @@ pub fn read_telemetry(resolver: &mut Resolver) -> TelemetryConfig {
 
 fn read_listen(resolver: &mut Resolver) -> SocketAddr {
     let rule = "must be an address and a port like 127.0.0.1:8080 or [::1]:8080";
-    resolver
-        .parsed("listen", rule)
-        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)))
+    resolver.parsed("listen", rule).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)))
 }
 
 fn read_stores(resolver: &mut Resolver) -> Stores {
@@ -203,16 +191,10 @@ fn read_payments(resolver: &mut Resolver, seats: &SeatsConfig) -> PaymentsConfig
     let statement_deadline = resolver.duration("payment_deadline", 200 * MS..=M);
     let begin_extension = resolver.duration("payment_extension", 400 * MS..=5 * M);
     if begin_extension < 2 * statement_deadline {
-        resolver.fault(
-            "payment_extension",
-            "must be at least twice ONSALE_PAYMENT_DEADLINE",
-        );
+        resolver.fault("payment_extension", "must be at least twice ONSALE_PAYMENT_DEADLINE");
     }
     if seats.hard_extra < 2 * begin_extension {
-        resolver.fault(
-            "hold_grace",
-            "must be at least twice ONSALE_PAYMENT_EXTENSION",
-        );
+        resolver.fault("hold_grace", "must be at least twice ONSALE_PAYMENT_EXTENSION");
     }
     PaymentsConfig {
         statement_deadline,
@@ -231,10 +213,7 @@ fn read_http(resolver: &mut Resolver) -> HttpConfig {
 }
 
 fn read_catalogue(resolver: &mut Resolver) -> (Option<PathBuf>, Option<ConcertId>, Catalogue) {
-    let path = resolver
-        .text("concerts")
-        .filter(|path| *path != DEMO)
-        .map(PathBuf::from);
+    let path = resolver.text("concerts").filter(|path| *path != DEMO).map(PathBuf::from);
     let text = match &path {
         None => Ok(file::DEMO.to_owned()),
         Some(path) => std::fs::read_to_string(path),
@@ -255,8 +234,7 @@ fn read_catalogue(resolver: &mut Resolver) -> (Option<PathBuf>, Option<ConcertId
         .parsed::<i128>("default_concert", "must be a concert id")
         .map(ConcertId::try_from)
         .and_then(|id| {
-            id.map_err(|error| resolver.fault("default_concert", error.to_string()))
-                .ok()
+            id.map_err(|error| resolver.fault("default_concert", error.to_string())).ok()
         });
     if let Some(id) = default
         && !concerts.is_empty()

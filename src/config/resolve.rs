@@ -48,11 +48,7 @@ impl Resolver {
             }
         }
         for (name, value) in in_file {
-            let known = SETTINGS
-                .iter()
-                .map(|setting| setting.name)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known = SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ");
             resolver.faults.push(Fault {
                 setting: name,
                 value,
@@ -79,10 +75,7 @@ impl Resolver {
             toml::Value::String(text) => text,
             other => other.to_string(),
         };
-        table
-            .into_iter()
-            .map(|(name, value)| (name, written(value)))
-            .collect()
+        table.into_iter().map(|(name, value)| (name, written(value))).collect()
     }
 
     fn secret_file(
@@ -126,20 +119,14 @@ impl Resolver {
 
     /// Records that `name` breaks `rule`.
     pub fn fault(&mut self, name: &'static str, rule: impl Into<String>) {
-        let secret = SETTINGS
-            .iter()
-            .any(|setting| setting.name == name && setting.secret);
+        let secret = SETTINGS.iter().any(|setting| setting.name == name && setting.secret);
         let value = match self.text(name) {
             None => "(not set)".to_owned(),
             Some(_) if secret => "(secret)".to_owned(),
             Some(text) => format!("{text:?}"),
         };
         let setting = format!("ONSALE_{}", name.to_ascii_uppercase());
-        self.faults.push(Fault {
-            setting,
-            value,
-            rule: rule.into(),
-        });
+        self.faults.push(Fault { setting, value, rule: rule.into() });
     }
 
     /// A value of any type that reads itself, or None and a fault that says `rule`.
@@ -160,11 +147,7 @@ impl Resolver {
         match read.filter(|value| range.contains(value)) {
             Some(value) => value,
             None => {
-                let rule = format!(
-                    "must be a whole number, {} to {}",
-                    range.start(),
-                    range.end()
-                );
+                let rule = format!("must be a whole number, {} to {}", range.start(), range.end());
                 self.fault(name, rule);
                 *range.start()
             }
@@ -234,17 +217,7 @@ mod tests {
     fn durations_are_a_number_and_a_unit() {
         assert_eq!(parse_duration("300ms"), Some(Duration::from_millis(300)));
         assert_eq!(parse_duration("10m"), Some(Duration::from_secs(600)));
-        for wrong in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-5s",
-            "5s ",
-            "1.5s",
-            "5d",
-            "99999999999999999999s",
-        ] {
+        for wrong in ["", "5", "s", "5 s", "-5s", "5s ", "1.5s", "5d", "99999999999999999999s"] {
             assert_eq!(parse_duration(wrong), None, "{wrong:?}");
         }
         assert_eq!(

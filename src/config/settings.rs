@@ -28,30 +28,16 @@ impl Setting {
 }
 
 const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str) -> Setting {
-    Setting {
-        name,
-        default,
-        help,
-        secret: false,
-    }
+    Setting { name, default, help, secret: false }
 }
 
 const fn secret(name: &'static str, help: &'static str) -> Setting {
-    Setting {
-        name,
-        default: None,
-        help,
-        secret: true,
-    }
+    Setting { name, default: None, help, secret: true }
 }
 
 /// All settings, in the order of `--help` and of the README.
 pub const SETTINGS: &[Setting] = &[
-    setting(
-        "listen",
-        Some("127.0.0.1:8080"),
-        "Address and port to serve on",
-    ),
+    setting("listen", Some("127.0.0.1:8080"), "Address and port to serve on"),
     secret(
         "redis_url",
         "redis://, rediss://, redis+unix://, redis-sentinel:// or redis-cluster:// [default: redis://127.0.0.1:6379]",
@@ -60,36 +46,16 @@ pub const SETTINGS: &[Setting] = &[
         "database_url",
         "postgres://user:password@host/database [default: postgres://127.0.0.1/onsale]",
     ),
-    setting(
-        "concerts",
-        Some("concerts.toml"),
-        "Path of the catalogue; SIGHUP reads it again",
-    ),
-    setting(
-        "default_concert",
-        None,
-        "The concert meant by a request that names none",
-    ),
-    setting(
-        "capacity",
-        Some("1000"),
-        "The most active tokens of a concert, 1 to 10000000",
-    ),
-    setting(
-        "batch",
-        Some("100"),
-        "The most tokens promoted per second and concert, 1 to 1000000",
-    ),
+    setting("concerts", Some("concerts.toml"), "Path of the catalogue; SIGHUP reads it again"),
+    setting("default_concert", None, "The concert meant by a request that names none"),
+    setting("capacity", Some("1000"), "The most active tokens of a concert, 1 to 10000000"),
+    setting("batch", Some("100"), "The most tokens promoted per second and concert, 1 to 1000000"),
     setting(
         "claim_ttl",
         Some("45s"),
         "How long a promoted token waits for its first use, 1s to 10m; polls come at least every 0.7 of it",
     ),
-    setting(
-        "active_ttl",
-        Some("10m"),
-        "How long a token is active after its first use, 1s to 2h",
-    ),
+    setting("active_ttl", Some("10m"), "How long a token is active after its first use, 1s to 2h"),
     setting(
         "session_max",
         Some("30m"),
@@ -101,11 +67,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("60s"),
         "How far a payment may extend a hold, at least 2 payment_extension",
     ),
-    setting(
-        "max_seats_per_user",
-        Some("4"),
-        "The most live holds of a user in a concert, 1 to 20",
-    ),
+    setting("max_seats_per_user", Some("4"), "The most live holds of a user in a concert, 1 to 20"),
     setting(
         "payment_deadline",
         Some("10s"),
@@ -120,10 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         "token_key",
         "32 bytes in hex or base64; several with commas: the first signs, all verify (`onsale dev` makes one)",
     ),
-    secret(
-        "admin_token",
-        "Bearer token of the operators' routes; none: they are closed",
-    ),
+    secret("admin_token", "Bearer token of the operators' routes; none: they are closed"),
     setting(
         "auth",
         Some("trust"),
@@ -135,37 +94,13 @@ pub const SETTINGS: &[Setting] = &[
         "true: a gateway has checked every userId. `serve` refuses auth=trust without it",
     ),
     secret("jwt_secret", "HS256 secret of the JWTs"),
-    setting(
-        "jwks",
-        None,
-        "Path of a JWKS file with the public keys of the JWTs",
-    ),
+    setting("jwks", None, "Path of a JWKS file with the public keys of the JWTs"),
     setting("jwt_audience", None, "The `aud` that a JWT must carry"),
     setting("jwt_issuer", None, "The `iss` that a JWT must carry"),
-    setting(
-        "redis_timeout",
-        Some("300ms"),
-        "How long a Redis command may take, 50ms to 5s",
-    ),
-    setting(
-        "database_connections",
-        Some("24"),
-        "Size of the PostgreSQL pool, 2 to 500",
-    ),
-    setting(
-        "connections_max",
-        Some("16384"),
-        "The most open client connections, 1 to 1000000",
-    ),
-    setting(
-        "requests_max",
-        Some("8192"),
-        "The most requests in work; above it 503, 1 to 1000000",
-    ),
-    setting(
-        "log",
-        Some("info"),
-        "Log filter; onsale::http=debug adds a line per request",
-    ),
+    setting("redis_timeout", Some("300ms"), "How long a Redis command may take, 50ms to 5s"),
+    setting("database_connections", Some("24"), "Size of the PostgreSQL pool, 2 to 500"),
+    setting("connections_max", Some("16384"), "The most open client connections, 1 to 1000000"),
+    setting("requests_max", Some("8192"), "The most requests in work; above it 503, 1 to 1000000"),
+    setting("log", Some("info"), "Log filter; onsale::http=debug adds a line per request"),
     setting("log_format", Some("text"), "text or json"),
 ];

@@ -82,11 +82,7 @@ impl HttpConfig {
         };
         unless(self.connections_max >= 1, "connections_max", "at least 1");
         unless(self.requests_max >= 1, "requests_max", "at least 1");
-        unless(
-            self.body_bytes_max >= BODY_BYTES_MIN,
-            "body_bytes_max",
-            "at least 16384",
-        );
+        unless(self.body_bytes_max >= BODY_BYTES_MIN, "body_bytes_max", "at least 16384");
         unless(
             (HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&self.head_bytes_max),
             "head_bytes_max",

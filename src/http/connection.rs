@@ -70,11 +70,7 @@ pub(super) async fn run(
         }
     });
     let alarm = Box::pin(sleep_until(pace.deadline(now)));
-    let mut served = Served {
-        connection: http.serve_connection(io, service),
-        alarm,
-        pace,
-    };
+    let mut served = Served { connection: http.serve_connection(io, service), alarm, pace };
 
     let end = tokio::select! {
         biased;
@@ -99,11 +95,7 @@ pub(super) async fn run(
 
 /// Most requests have no body, and an empty one needs no allocation.
 fn into_body(incoming: Incoming) -> Body {
-    if incoming.is_end_stream() {
-        Body::empty()
-    } else {
-        Body::new(incoming)
-    }
+    if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) }
 }
 
 /// A connection and its alarm: ends when either does.
@@ -145,10 +137,7 @@ where
 /// answer before the question confuses some clients, and answers 503.
 pub(super) async fn refuse(mut stream: TcpStream) {
     let mut ignored = [0; 1_024];
-    if matches!(
-        timeout(HAND_STEP, stream.read(&mut ignored)).await,
-        Ok(Ok(1..))
-    ) {
+    if matches!(timeout(HAND_STEP, stream.read(&mut ignored)).await, Ok(Ok(1..))) {
         let problem = Problem::new(Code::Overloaded).detail("too many connections are open here");
         answer_by_hand(stream, &problem).await;
     }
@@ -186,11 +175,7 @@ fn by_hand(problem: &Problem) -> Vec<u8> {
     }
     write_field(&mut answer, X_REQUEST_ID.as_str(), id.as_str().as_bytes());
     write_field(&mut answer, CONNECTION.as_str(), b"close");
-    write_field(
-        &mut answer,
-        CONTENT_LENGTH.as_str(),
-        body.len().to_string().as_bytes(),
-    );
+    write_field(&mut answer, CONTENT_LENGTH.as_str(), body.len().to_string().as_bytes());
     answer.extend_from_slice(b"\r\n");
     answer.extend_from_slice(&body);
     answer

@@ -41,11 +41,7 @@ pub(super) async fn read(
     if announced_length(headers).is_some_and(|length| length > limits.bytes_max as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(
-        limits.timeout,
-        Limited::new(body, limits.bytes_max).collect(),
-    )
-    .await
+    match tokio::time::timeout(limits.timeout, Limited::new(body, limits.bytes_max).collect()).await
     {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
@@ -64,10 +60,7 @@ fn announced_length(headers: &HeaderMap) -> Option<u64> {
 
 fn check_type(headers: &HeaderMap, untyped: Untyped) -> Result<(), Problem> {
     let refused = |detail| Err(Problem::new(Code::UnsupportedMediaType).detail(detail));
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity")
-    {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return refused("the body must not be compressed");
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
@@ -85,10 +78,7 @@ fn is_json(media_type: &str) -> bool {
     let mut parts = media_type.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let json = essence.strip_prefix("application/").is_some_and(|subtype| {
-        subtype == "json"
-            || subtype
-                .strip_suffix("+json")
-                .is_some_and(|name| !name.is_empty())
+        subtype == "json" || subtype.strip_suffix("+json").is_some_and(|name| !name.is_empty())
     });
     json && parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {

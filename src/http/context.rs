@@ -44,9 +44,7 @@ impl RequestId {
     /// A new id. Its order is that of the server's clock, which only people rely on.
     #[must_use]
     pub fn fresh() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         // Not Uuid::now_v7: it asks the kernel for random bytes at every call.
         let id = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
@@ -83,9 +81,7 @@ impl fmt::Debug for RequestId {
 /// Only characters that need no escaping in JSON, in a log line or in a shell.
 fn is_plain(id: &[u8]) -> bool {
     (1..=REQUEST_ID_LENGTH_MAX).contains(&id.len())
-        && id
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
 /// What [`crate::http::layers`] knows about the request at hand.
@@ -104,10 +100,7 @@ pub(super) struct BodyLimits {
 
 impl From<&HttpConfig> for BodyLimits {
     fn from(config: &HttpConfig) -> Self {
-        Self {
-            bytes_max: config.body_bytes_max,
-            timeout: config.body_timeout,
-        }
+        Self { bytes_max: config.body_bytes_max, timeout: config.body_timeout }
     }
 }
 
@@ -134,10 +127,7 @@ pub(super) fn scope<F: Future>(
 
 /// Runs `inner` under a request id without being inside a request.
 pub(super) fn with_id<R>(id: RequestId, inner: impl FnOnce() -> R) -> R {
-    let context = RequestContext {
-        id,
-        limits: BodyLimits::from(&HttpConfig::default()),
-    };
+    let context = RequestContext { id, limits: BodyLimits::from(&HttpConfig::default()) };
     CONTEXT.sync_scope(context, inner)
 }
 
@@ -165,10 +155,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(X_REQUEST_ID, HeaderValue::from_static(given));
         let id = RequestId::from_headers(&headers);
-        assert_eq!(
-            Uuid::parse_str(id.as_str()).map(|id| id.get_version_num()),
-            Ok(7)
-        );
+        assert_eq!(Uuid::parse_str(id.as_str()).map(|id| id.get_version_num()), Ok(7));
     }
 
     #[test]

@@ -124,10 +124,8 @@ fn single<'h>(
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
-        (_, Some(_)) => Err(
-            Problem::bad_request(format!("the header {name} is given twice"))
-                .with("field", name.as_str()),
-        ),
+        (_, Some(_)) => Err(Problem::bad_request(format!("the header {name} is given twice"))
+            .with("field", name.as_str())),
     }
 }
 
@@ -192,13 +190,13 @@ mod tests {
 
     fn headers(fields: &[(HeaderName, &[u8])]) -> HeaderMap {
         let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).unwrap();
-        fields
-            .iter()
-            .map(|(name, bytes)| (name.clone(), value(bytes)))
-            .fold(HeaderMap::new(), |mut headers, (name, value)| {
+        fields.iter().map(|(name, bytes)| (name.clone(), value(bytes))).fold(
+            HeaderMap::new(),
+            |mut headers, (name, value)| {
                 headers.append(name, value);
                 headers
-            })
+            },
+        )
     }
 
     fn found(fields: &[(HeaderName, &[u8])], means: BearerMeans) -> Result<Option<String>, Code> {
@@ -218,10 +216,7 @@ mod tests {
         assert_eq!(found(&[(AUTHORIZATION, b"bearer  a")], trust), a());
         assert_eq!(found(&[(AUTHORIZATION, b"Bearer a")], jwt), Ok(None));
         assert_eq!(found(&[(AUTHORIZATION, b"Basic a")], trust), Ok(None));
-        assert_eq!(
-            found(&[(QUEUE_TOKEN, b"a"), (AUTHORIZATION, b"Bearer a")], trust),
-            a()
-        );
+        assert_eq!(found(&[(QUEUE_TOKEN, b"a"), (AUTHORIZATION, b"Bearer a")], trust), a());
         let differ: &[(HeaderName, &[u8])] = &[(QUEUE_TOKEN, b"a"), (AUTHORIZATION, b"Bearer b")];
         assert_eq!(found(differ, trust), Err(Code::AmbiguousInput));
         assert_eq!(found(differ, jwt), a());
@@ -232,14 +227,8 @@ mod tests {
         let trust = BearerMeans::QueueToken;
         let twice: &[(HeaderName, &[u8])] = &[(QUEUE_TOKEN, b"a"), (QUEUE_TOKEN, b"a")];
         assert_eq!(found(twice, trust), Err(Code::BadRequest));
-        assert_eq!(
-            found(&[(QUEUE_TOKEN, b"\xff")], trust),
-            Err(Code::TokenInvalid)
-        );
-        assert_eq!(
-            found(&[(AUTHORIZATION, b"Bearer \xff")], trust),
-            Err(Code::TokenInvalid)
-        );
+        assert_eq!(found(&[(QUEUE_TOKEN, b"\xff")], trust), Err(Code::TokenInvalid));
+        assert_eq!(found(&[(AUTHORIZATION, b"Bearer \xff")], trust), Err(Code::TokenInvalid));
     }
 
     #[test]
@@ -255,13 +244,7 @@ mod tests {
             let key = read(&[(IDEMPOTENCY_KEY, good)]).unwrap().unwrap();
             assert_eq!(key.as_str().as_bytes(), good);
         }
-        for bad in [
-            b"".as_slice(),
-            &[b'a'; 256],
-            b"a b",
-            b"a\tb",
-            "ü".as_bytes(),
-        ] {
+        for bad in [b"".as_slice(), &[b'a'; 256], b"a b", b"a\tb", "ü".as_bytes()] {
             let refusal = read(&[(IDEMPOTENCY_KEY, bad)]).unwrap_err();
             assert_eq!(refusal.code(), Code::BadRequest);
         }

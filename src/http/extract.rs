@@ -35,9 +35,7 @@ impl<S: Sync, T: FromFields> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = body_alone(request).await?;
         if body.is_empty() {
-            return Err(Problem::bad_request(
-                "a JSON object is expected, and the body is empty",
-            ));
+            return Err(Problem::bad_request("a JSON object is expected, and the body is empty"));
         }
         Fields::read(None, &body).map(Self)
     }

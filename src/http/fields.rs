@@ -63,21 +63,13 @@ impl FieldSpec {
     /// A field that every request must have.
     #[must_use]
     pub const fn required(name: &'static str, kind: Kind) -> Self {
-        Self {
-            name,
-            kind,
-            required: true,
-        }
+        Self { name, kind, required: true }
     }
 
     /// A field that may be left out.
     #[must_use]
     pub const fn optional(name: &'static str, kind: Kind) -> Self {
-        Self {
-            name,
-            kind,
-            required: false,
-        }
+        Self { name, kind, required: false }
     }
 }
 
@@ -129,16 +121,9 @@ impl Fields {
     pub(super) fn read<T: FromFields>(query: Option<&str>, body: &[u8]) -> Result<T, Problem> {
         let query = query::pairs(query.unwrap_or_default())?;
         let text = json::utf8(body)?;
-        let body = if text.is_empty() {
-            Vec::new()
-        } else {
-            json::members(text)?
-        };
+        let body = if text.is_empty() { Vec::new() } else { json::members(text)? };
 
-        let mut fields = Self {
-            specs: T::FIELDS,
-            values: vec![None; T::FIELDS.len()],
-        };
+        let mut fields = Self { specs: T::FIELDS, values: vec![None; T::FIELDS.len()] };
         let mut unknown = None;
         fields.take(query, query::value, &mut unknown)?;
         let by_query = std::mem::replace(&mut fields.values, vec![None; T::FIELDS.len()]);
@@ -212,12 +197,9 @@ impl Fields {
             [] => "it takes no fields".to_owned(),
             names => format!("it takes {}", names.join(", ")),
         };
-        Problem::bad_request(format!(
-            "{} is not a field of this request; {known}",
-            shown(name)
-        ))
-        .with("field", shown(name))
-        .with("allowed", allowed)
+        Problem::bad_request(format!("{} is not a field of this request; {known}", shown(name)))
+            .with("field", shown(name))
+            .with("allowed", allowed)
     }
 
     /// A number that must be there, as its own type.
@@ -229,8 +211,7 @@ impl Fields {
     where
         T: TryFrom<i128, Error = OutOfRange>,
     {
-        self.optional_number(name)?
-            .ok_or_else(|| about(name, "is missing"))
+        self.optional_number(name)?.ok_or_else(|| about(name, "is missing"))
     }
 
     /// A number that may be left out, as its own type.
@@ -258,11 +239,9 @@ impl Fields {
         T: TryFrom<i128, Error = OutOfRange>,
     {
         match self.get(name) {
-            Some(Value::IntegerList(given)) => given
-                .iter()
-                .map(|given| ranged(name, *given))
-                .collect::<Result<_, _>>()
-                .map(Some),
+            Some(Value::IntegerList(given)) => {
+                given.iter().map(|given| ranged(name, *given)).collect::<Result<_, _>>().map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -325,11 +304,7 @@ fn shown(text: &str) -> String {
     if shown.len() < text.len() {
         shown.push('…');
     }
-    if shown.is_empty() {
-        "a field without a name".to_owned()
-    } else {
-        shown
-    }
+    if shown.is_empty() { "a field without a name".to_owned() } else { shown }
 }
 
 /// An integer in plain digits; a longer one than `i128` becomes the nearest that fits, which is
@@ -341,11 +316,7 @@ pub(super) fn plain_integer(text: &str) -> Option<i128> {
         [] | [b'0', ..] => false,
         digits => digits.iter().all(u8::is_ascii_digit),
     };
-    let beyond = if digits.len() == text.len() {
-        i128::MAX
-    } else {
-        i128::MIN
-    };
+    let beyond = if digits.len() == text.len() { i128::MAX } else { i128::MIN };
     plain.then(|| text.parse().unwrap_or(beyond))
 }
 
@@ -356,9 +327,7 @@ pub(super) fn strict_date(text: &str) -> Option<NaiveDate> {
     };
     let number = |digits: &[u8]| {
         digits.iter().try_fold(0_u32, |number, digit| {
-            digit
-                .is_ascii_digit()
-                .then(|| number * 10 + u32::from(digit - b'0'))
+            digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
         })
     };
     let year = i32::try_from(number(&[*y1, *y2, *y3, *y4])?).ok()?;

@@ -26,22 +26,16 @@ pub(super) fn utf8(body: &[u8]) -> Result<&str, Problem> {
 pub(super) fn members(text: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, Problem> {
     let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
     if start.starts_with('\u{feff}') {
-        return Err(Problem::bad_request(
-            "the body begins with a byte order mark",
-        ));
+        return Err(Problem::bad_request("the body begins with a byte order mark"));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let parsed = if start.starts_with('{') {
-        deserializer
-            .deserialize_map(Members)
-            .map_err(|error| not_json(&error))?
+        deserializer.deserialize_map(Members).map_err(|error| not_json(&error))?
     } else {
         // Whether it is JSON at all decides what to say.
         <&RawValue>::deserialize(&mut deserializer).map_err(|error| not_json(&error))?;
         let found = described(start);
-        return Err(Problem::bad_request(format!(
-            "a JSON object is expected, not {found}"
-        )));
+        return Err(Problem::bad_request(format!("a JSON object is expected, not {found}")));
     };
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(parsed)
@@ -57,20 +51,18 @@ pub(super) fn value(spec: &FieldSpec, raw: &RawValue) -> Result<Value, Problem> 
     let wrong = || {
         let (expected, found) = (spec.kind.in_words(), described(text));
         match (spec.kind, text.as_bytes().first()) {
-            (Kind::Integer, Some(b'-' | b'0'..=b'9')) => about(
-                spec.name,
-                "must be an integer in plain digits, without fraction or exponent",
-            ),
+            (Kind::Integer, Some(b'-' | b'0'..=b'9')) => {
+                about(spec.name, "must be an integer in plain digits, without fraction or exponent")
+            }
             (Kind::IntegerList, Some(b'[')) => {
                 about(spec.name, "must hold integers in plain digits only")
             }
             (Kind::Date | Kind::Uuid, Some(b'"')) => {
                 about(spec.name, &format!("must be {expected}"))
             }
-            (_, Some(b'n')) => about(
-                spec.name,
-                &format!("must be {expected} or left out, not {found}"),
-            ),
+            (_, Some(b'n')) => {
+                about(spec.name, &format!("must be {expected} or left out, not {found}"))
+            }
             _ => about(spec.name, &format!("must be {expected}, not {found}")),
         }
     };
@@ -92,10 +84,7 @@ pub(super) fn value(spec: &FieldSpec, raw: &RawValue) -> Result<Value, Problem> 
 
 fn integers(text: &str) -> Option<Vec<i128>> {
     let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-    items
-        .into_iter()
-        .map(|item| plain_integer(item.get()))
-        .collect()
+    items.into_iter().map(|item| plain_integer(item.get())).collect()
 }
 
 /// The kind of a JSON value, told by its first character.

@@ -39,9 +39,7 @@ struct Surroundings {
 /// module around every handler.
 pub fn finish(router: Router, config: &HttpConfig) -> Router {
     let surroundings = Surroundings {
-        in_work: Arc::new(Semaphore::new(
-            config.requests_max.min(Semaphore::MAX_PERMITS),
-        )),
+        in_work: Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS))),
         limits: BodyLimits::from(config),
     };
     router
@@ -69,43 +67,25 @@ async fn surround(
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
-    let context = RequestContext {
-        id: id.clone(),
-        limits: surroundings.limits,
-    };
+    let context = RequestContext { id: id.clone(), limits: surroundings.limits };
 
     let permit = surroundings.in_work.try_acquire();
     let mut response = context::scope(context, async {
         if permit.is_err() && !ALWAYS_SERVED.contains(&route) {
             return overloaded();
         }
-        AssertUnwindSafe(next.run(request))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(panicked)
+        AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked)
     })
     .await;
     drop(permit);
 
-    response
-        .headers_mut()
-        .insert(X_REQUEST_ID, id.header_value());
-    log(
-        &Finished {
-            method: &method,
-            route,
-            id: &id,
-            started,
-        },
-        &response,
-    );
+    response.headers_mut().insert(X_REQUEST_ID, id.header_value());
+    log(&Finished { method: &method, route, id: &id, started }, &response);
     response
 }
 
 fn overloaded() -> Response {
-    Problem::new(Code::Overloaded)
-        .detail("too many requests are in work here")
-        .into_response()
+    Problem::new(Code::Overloaded).detail("too many requests are in work here").into_response()
 }
 
 /// A bug: the client learns nothing but the request id, the log everything.
@@ -113,15 +93,9 @@ fn overloaded() -> Response {
 #[error("the handler panicked: {0}")]
 struct Panicked(String);
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the form that unwrap_or_else needs"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the form that unwrap_or_else needs")]
 fn panicked(payload: Box<dyn Any + Send>) -> Response {
-    let message = match (
-        payload.downcast_ref::<&str>(),
-        payload.downcast_ref::<String>(),
-    ) {
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (None, Some(text)) => text.clone(),
         (None, None) => "without a message".to_owned(),
@@ -139,12 +113,7 @@ struct Finished<'a> {
 
 /// The one log line of a request. Its level is part of the callsite, hence the repetition.
 fn log(request: &Finished<'_>, response: &Response) {
-    let Finished {
-        method,
-        route,
-        id,
-        started,
-    } = *request;
+    let Finished { method, route, id, started } = *request;
     let status = response.status();
     let failure = response.extensions().get::<FailureCause>();
     let code = failure.map_or("", |failure| failure.code.as_str());

@@ -51,11 +51,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub fn new(patience: Patience, opened: Instant) -> Arc<Self> {
-        Arc::new(Self {
-            opened,
-            patience,
-            state: AtomicU64::new(0),
-        })
+        Arc::new(Self { opened, patience, state: AtomicU64::new(0) })
     }
 
     /// A request's head is complete.
@@ -99,8 +95,7 @@ impl Pace {
     fn enter(&self, phase: Phase, now: Instant) {
         let since = now.saturating_duration_since(self.opened);
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 2);
-        self.state
-            .store(millis << 2 | phase as u64, Ordering::Relaxed);
+        self.state.store(millis << 2 | phase as u64, Ordering::Relaxed);
     }
 
     fn state(&self) -> (Phase, Instant) {
@@ -196,13 +191,7 @@ mod tests {
     fn each_phase_has_its_own_deadline() {
         let opened = Instant::now();
         let at = |seconds| opened + Duration::from_secs(seconds);
-        let pace = Pace::new(
-            Patience {
-                head: HEAD,
-                rest: REST,
-            },
-            opened,
-        );
+        let pace = Pace::new(Patience { head: HEAD, rest: REST }, opened);
         assert_eq!(pace.deadline(at(1)), at(5), "the first byte");
 
         pace.bytes_came(at(2));
@@ -219,11 +208,7 @@ mod tests {
         pace.answered(at(1_000));
         assert_eq!(pace.deadline(at(1_001)), at(1_075));
         pace.bytes_left(at(1_010));
-        assert_eq!(
-            pace.deadline(at(1_010)),
-            at(1_085),
-            "progress starts the rest again"
-        );
+        assert_eq!(pace.deadline(at(1_010)), at(1_085), "progress starts the rest again");
 
         pace.bytes_came(at(1_020));
         assert_eq!(pace.deadline(at(1_020)), at(1_025));

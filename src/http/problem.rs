@@ -69,12 +69,7 @@ impl Problem {
 
     /// 422 `out-of-range`: `field` holds a number that its meaning does not allow.
     pub fn out_of_range(field: &'static str, refusal: &OutOfRange) -> Self {
-        let OutOfRange {
-            what,
-            min,
-            max,
-            given,
-        } = refusal;
+        let OutOfRange { what, min, max, given } = refusal;
         // Longer numbers are cut to these two when they are read, so they are not worth showing.
         let detail = match *given {
             i128::MAX => format!("{field}: {what} must be {min} to {max}, and this is far more"),
@@ -135,8 +130,7 @@ impl Problem {
                 self.code.status(),
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
             );
-        self.retry_after_seconds
-            .or(needed.then_some(RETRY_AFTER_DEFAULT_SECONDS))
+        self.retry_after_seconds.or(needed.then_some(RETRY_AFTER_DEFAULT_SECONDS))
     }
 
     /// The members as JSON, with the id of the request at hand.
@@ -191,10 +185,7 @@ impl Serialize for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
-        let failure = FailureCause {
-            code: self.code,
-            chain: self.cause.take(),
-        };
+        let failure = FailureCause { code: self.code, chain: self.cause.take() };
         let mut response = (self.code.status(), self.headers(), self.body()).into_response();
         response.extensions_mut().insert(failure);
         response
@@ -246,11 +237,7 @@ mod tests {
     async fn read(response: Response) -> (StatusCode, HeaderMap, Value) {
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        (
-            head.status,
-            head.headers,
-            serde_json::from_slice(&body).unwrap(),
-        )
+        (head.status, head.headers, serde_json::from_slice(&body).unwrap())
     }
 
     #[tokio::test]
@@ -308,16 +295,8 @@ mod tests {
 
     #[test]
     fn a_number_too_long_to_show_is_not_shown() {
-        let refusal = OutOfRange {
-            what: "a user id",
-            min: 1,
-            max: 9,
-            given: i128::MAX,
-        };
+        let refusal = OutOfRange { what: "a user id", min: 1, max: 9, given: i128::MAX };
         let problem = Problem::out_of_range("userId", &refusal);
-        assert_eq!(
-            problem.detail,
-            "userId: a user id must be 1 to 9, and this is far more"
-        );
+        assert_eq!(problem.detail, "userId: a user id must be 1 to 9, and this is far more");
     }
 }

@@ -26,11 +26,9 @@ pub(super) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, Problem> {
 pub(super) fn value(spec: &FieldSpec, text: Cow<'_, str>) -> Result<Value, Problem> {
     let value = match spec.kind {
         Kind::Integer => plain_integer(&text).map(Value::Integer),
-        Kind::IntegerList => text
-            .split(',')
-            .map(plain_integer)
-            .collect::<Option<_>>()
-            .map(Value::IntegerList),
+        Kind::IntegerList => {
+            text.split(',').map(plain_integer).collect::<Option<_>>().map(Value::IntegerList)
+        }
         Kind::Date => strict_date(&text).map(Value::Date),
         Kind::Uuid => strict_uuid(&text).map(Value::Uuid),
         Kind::Text => Some(Value::Text(text.into_owned())),
@@ -54,9 +52,7 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, Problem> {
             b'%' => match (rest.next().and_then(hex), rest.next().and_then(hex)) {
                 (Some(high), Some(low)) => high << 4 | low,
                 _ => {
-                    return Err(Problem::bad_request(
-                        "the query has a % without two hex digits",
-                    ));
+                    return Err(Problem::bad_request("the query has a % without two hex digits"));
                 }
             },
             b'+' => b' ',
@@ -72,7 +68,5 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, Problem> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }

@@ -56,11 +56,7 @@ pub async fn serve(
     config: &HttpConfig,
 ) -> ServeReport {
     let server = Server::new(router, stop.clone(), config);
-    let mut report = ServeReport {
-        connections: 0,
-        refused: 0,
-        abandoned: 0,
-    };
+    let mut report = ServeReport { connections: 0, refused: 0, abandoned: 0 };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -102,16 +98,11 @@ impl Server {
         // hyper panics below it.
         let head_bytes_max = config.head_bytes_max.max(HEAD_BYTES_MIN);
         let mut http = http1::Builder::new();
-        http.max_header_size(head_bytes_max)
-            .max_buf_size(head_bytes_max)
-            .header_read_timeout(None);
+        http.max_header_size(head_bytes_max).max_buf_size(head_bytes_max).header_read_timeout(None);
         Self {
             router,
             http: Arc::new(http),
-            patience: Patience {
-                head: config.header_timeout,
-                rest: config.idle_timeout,
-            },
+            patience: Patience { head: config.header_timeout, rest: config.idle_timeout },
             stop,
             abandon: CancellationToken::new(),
             connections: semaphore(config.connections_max),
@@ -155,17 +146,11 @@ impl Server {
     /// Waits for every connection, at most `patience`; answers how many were dropped.
     async fn finish(self, patience: Duration) -> u64 {
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_ok() {
             return 0;
         }
         let left = self.tasks.len();
-        tracing::warn!(
-            connections = left,
-            "dropping connections that did not finish in time"
-        );
+        tracing::warn!(connections = left, "dropping connections that did not finish in time");
         self.abandon.cancel();
         self.tasks.wait().await;
         left as u64
@@ -181,10 +166,8 @@ fn semaphore(permits: usize) -> Arc<Semaphore> {
 async fn after_failed_accept(error: &io::Error, stop: &CancellationToken) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
 
-    if matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    ) {
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    {
         return;
     }
     tracing::error!(%error, "cannot accept connections");

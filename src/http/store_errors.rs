@@ -37,18 +37,13 @@ mod tests {
 
     #[test]
     fn only_a_write_whose_answer_is_lost_has_an_unknown_outcome() {
-        let lost = RedisError::Reply {
-            script: "queue/enter",
-            source: ReplyFault::Tag("what".to_owned()),
-        };
+        let lost =
+            RedisError::Reply { script: "queue/enter", source: ReplyFault::Tag("what".to_owned()) };
         let code = |error: &RedisError, effect| redis_problem(error, effect).code();
         assert_eq!(code(&lost, Effect::Write), Code::OutcomeUnknown);
         assert_eq!(code(&lost, Effect::Read), Code::RedisUnavailable);
         for effect in [Effect::Read, Effect::Write] {
-            assert_eq!(
-                code(&RedisError::Unavailable, effect),
-                Code::RedisUnavailable
-            );
+            assert_eq!(code(&RedisError::Unavailable, effect), Code::RedisUnavailable);
             assert_eq!(code(&RedisError::Overloaded, effect), Code::Overloaded);
             let not_ready = RedisError::NotReady("settling".to_owned());
             assert_eq!(code(&not_ready, effect), Code::NotReady);

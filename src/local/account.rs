@@ -26,24 +26,16 @@ impl Account {
             return Ok(None);
         }
         let id = |flag| -> anyhow::Result<u32> {
-            let output = Command::new("id")
-                .args([flag, NAME])
-                .output()
-                .context("cannot run id")?;
+            let output = Command::new("id").args([flag, NAME]).output().context("cannot run id")?;
             ensure!(
                 output.status.success(),
                 "PostgreSQL refuses to run as root, and there is no account `{NAME}` to run it \
                  as: install PostgreSQL (`make setup`) or start this as another user"
             );
             let id = String::from_utf8_lossy(&output.stdout);
-            id.trim()
-                .parse()
-                .with_context(|| format!("`id {flag} {NAME}` said {id:?}"))
+            id.trim().parse().with_context(|| format!("`id {flag} {NAME}` said {id:?}"))
         };
-        Ok(Some(Self {
-            uid: id("-u")?,
-            gid: id("-g")?,
-        }))
+        Ok(Some(Self { uid: id("-u")?, gid: id("-g")? }))
     }
 
     /// Makes a command run as this account, without root's further groups.
@@ -69,11 +61,7 @@ impl Account {
         ways.reverse();
         let mut command = Command::new("/bin/sh");
         command
-            .args([
-                "-c",
-                r#"for d; do test -x "$d" || { printf %s "$d"; exit 3; }; done"#,
-                "sh",
-            ])
+            .args(["-c", r#"for d; do test -x "$d" || { printf %s "$d"; exit 3; }; done"#, "sh"])
             .args(ways)
             .current_dir("/")
             .stdin(Stdio::null());
@@ -81,14 +69,8 @@ impl Account {
         let output = command.output().context("cannot run /bin/sh")?;
         match output.status.code() {
             Some(0) => Ok(None),
-            Some(3) => Ok(Some(
-                String::from_utf8_lossy(&output.stdout).into_owned().into(),
-            )),
-            _ => bail!(
-                "cannot check {}: /bin/sh ended with {}",
-                dir.display(),
-                output.status
-            ),
+            Some(3) => Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned().into())),
+            _ => bail!("cannot check {}: /bin/sh ended with {}", dir.display(), output.status),
         }
     }
 

@@ -55,14 +55,8 @@ impl Launch<'_> {
         };
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot open {}", self.log.display()))?;
-        command
-            .args(&self.args)
-            .current_dir(self.work_dir)
-            .process_group(0);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.args(&self.args).current_dir(self.work_dir).process_group(0);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(account) = self.account {
             account.apply(&mut command);
         }
@@ -91,10 +85,7 @@ impl Child {
         let mut child = start_on_the_lasting_thread(launch.command()?)
             .await
             .with_context(|| format!("cannot start {}", launch.program.display()))?;
-        let pid = i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("no pid")?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
         let shared = Arc::new(Shared::default());
         let (announce, exited) = watch::channel(None);
         let theirs = Arc::clone(&shared);
@@ -105,11 +96,7 @@ impl Child {
             let _ = kill_process(pid, Signal::KILL);
             return Err(err).context("cannot start a thread");
         }
-        Ok(Self {
-            pid,
-            shared,
-            exited,
-        })
+        Ok(Self { pid, shared, exited })
     }
 
     /// The process id.
@@ -143,12 +130,7 @@ impl Child {
         let deadline = Instant::now() + timeout;
         let mut status = self.shared.status.lock();
         while status.is_none() {
-            if self
-                .shared
-                .ended
-                .wait_until(&mut status, deadline)
-                .timed_out()
-            {
+            if self.shared.ended.wait_until(&mut status, deadline).timed_out() {
                 return status.is_some();
             }
         }
@@ -164,10 +146,7 @@ fn reap(
     announce: &watch::Sender<Option<ExitStatus>>,
 ) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    while matches!(
-        waitid(WaitId::Pid(pid), options),
-        Err(rustix::io::Errno::INTR)
-    ) {}
+    while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
     let mut status = shared.status.lock();
     let ended = child.wait().unwrap_or_default();
     *status = Some(ended);
@@ -183,17 +162,15 @@ async fn start_on_the_lasting_thread(command: Command) -> io::Result<std::proces
     let orders = ORDERS.get_or_init(|| {
         let (sender, receiver) = mpsc::channel::<Order>();
         // Should the thread not start, the receiver is gone and every order is refused below.
-        let _ = std::thread::Builder::new()
-            .name("children".to_owned())
-            .spawn(move || {
-                for (mut command, answer) in receiver {
-                    if let Err(Ok(mut orphan)) = answer.send(command.spawn()) {
-                        // Whoever ordered it has gone away meanwhile.
-                        let _ = orphan.kill();
-                        let _ = orphan.wait();
-                    }
+        let _ = std::thread::Builder::new().name("children".to_owned()).spawn(move || {
+            for (mut command, answer) in receiver {
+                if let Err(Ok(mut orphan)) = answer.send(command.spawn()) {
+                    // Whoever ordered it has gone away meanwhile.
+                    let _ = orphan.kill();
+                    let _ = orphan.wait();
                 }
-            });
+            }
+        });
         sender
     });
     let (answer, started) = oneshot::channel();

@@ -48,9 +48,7 @@ struct Inner {
 /// As root, PostgreSQL's account may not get there (a home folder of mode 700); then it is a
 /// folder of its own under `/var/lib` for each `near`.
 pub fn default_data_dir(near: &Path) -> anyhow::Result<PathBuf> {
-    let near = near
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", near.display()))?;
+    let near = near.canonicalize().with_context(|| format!("cannot find {}", near.display()))?;
     if let Some(account) = Account::for_postgres()?
         && account.barred_at(&near)?.is_some()
     {
@@ -78,11 +76,8 @@ impl DataFolder {
         ensure!(root.is_dir(), "{} is not a folder", root.display());
         must_be_ours(&root)?;
         let lock = take_lock(&root)?;
-        fs::write(
-            root.join(MARKER),
-            "Private stores of onsale; `--reset` empties this folder.\n",
-        )
-        .with_context(|| named("write to"))?;
+        fs::write(root.join(MARKER), "Private stores of onsale; `--reset` empties this folder.\n")
+            .with_context(|| named("write to"))?;
         leftover::stop_all(&root).await?;
         Ok(Self::new(root, lock, None))
     }
@@ -97,10 +92,7 @@ impl DataFolder {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let unnamed = parent.join(format!(".onsale-new-{id}"));
         let root = parent.join(format!("{}{}", super::throwaway::PREFIX, &id[..12]));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&unnamed)
-            .context("cannot create a folder")?;
+        DirBuilder::new().mode(0o700).create(&unnamed).context("cannot create a folder")?;
         open_to_the_account(&unnamed)?;
         let lock = take_lock(&unnamed)?;
         fs::write(unnamed.join(MARKER), "Throw-away stores of onsale.\n")?;
@@ -110,12 +102,7 @@ impl DataFolder {
     }
 
     fn new(root: PathBuf, lock: File, throwaway: Option<Throwaway>) -> Self {
-        Self(Arc::new(Inner {
-            root,
-            lock,
-            throwaway,
-            sockets: Mutex::default(),
-        }))
+        Self(Arc::new(Inner { root, lock, throwaway, sockets: Mutex::default() }))
     }
 
     /// Removes everything in it: all data is lost.
@@ -170,12 +157,8 @@ impl DataFolder {
         }
         let name = format!("onsale-{}", short_digest(part));
         let parents = [std::env::temp_dir(), PathBuf::from("/tmp")];
-        let parent = parents
-            .iter()
-            .find(|parent| fits(&parent.join(&name), socket));
-        let folder = parent
-            .context("no folder is short enough for a socket")?
-            .join(name);
+        let parent = parents.iter().find(|parent| fits(&parent.join(&name), socket));
+        let folder = parent.context("no folder is short enough for a socket")?.join(name);
         own_private_folder(&folder, account)?;
         if let Some(throwaway) = &self.0.throwaway {
             throwaway.also_remove(&folder);
@@ -201,11 +184,7 @@ impl Drop for Inner {
 
 /// A folder that root makes must let PostgreSQL's account pass through; the parts are private.
 fn open_to_the_account(dir: &Path) -> std::io::Result<()> {
-    let mode = if rustix::process::geteuid().is_root() {
-        0o711
-    } else {
-        0o700
-    };
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
     fs::set_permissions(dir, fs::Permissions::from_mode(mode))
 }
 

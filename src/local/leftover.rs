@@ -76,22 +76,12 @@ impl Leftover {
     ) -> Option<Self> {
         let text = fs::read_to_string(&pid_file).ok()?;
         let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
-        Some(Self {
-            pid_file,
-            pid,
-            program,
-            folder,
-            stop,
-        })
+        Some(Self { pid_file, pid, program, folder, stop })
     }
 
     async fn stop(&self) -> anyhow::Result<()> {
         let pid = self.pid.as_raw_nonzero();
-        tracing::info!(
-            pid,
-            program = self.program,
-            "stopping a server that was left behind"
-        );
+        tracing::info!(pid, program = self.program, "stopping a server that was left behind");
         // A stopped process handles no other signal.
         signal_children(self.pid, Signal::CONT);
         let _ = kill_process(self.pid, Signal::CONT);
@@ -101,11 +91,7 @@ impl Leftover {
         }
         let _ = kill_process(self.pid, Signal::KILL);
         let killed = poll_until(GRACE, || !self.runs()).await;
-        ensure!(
-            killed,
-            "the {} with pid {pid} of an earlier run does not end",
-            self.program
-        );
+        ensure!(killed, "the {} with pid {pid} of an earlier run does not end", self.program);
         Ok(())
     }
 
@@ -133,8 +119,7 @@ fn command_line(pid: i32) -> Option<String> {
         String::from_utf8_lossy(&raw).replace('\0', " ")
     } else {
         let mut ps = Command::new("ps");
-        ps.args(["-p", &pid.to_string(), "-o", "command="])
-            .stdin(Stdio::null());
+        ps.args(["-p", &pid.to_string(), "-o", "command="]).stdin(Stdio::null());
         String::from_utf8_lossy(&ps.output().ok()?.stdout).into_owned()
     };
     (!line.trim().is_empty()).then_some(line)

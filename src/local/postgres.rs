@@ -47,21 +47,13 @@ impl PostgresOptions {
     /// For data that stays.
     #[must_use]
     pub fn durable() -> Self {
-        Self {
-            fsync: true,
-            orderly: true,
-            connections_max: 200,
-        }
+        Self { fsync: true, orderly: true, connections_max: 200 }
     }
 
     /// For tests: quick, and gone with the machine.
     #[must_use]
     pub fn throwaway() -> Self {
-        Self {
-            fsync: false,
-            orderly: false,
-            connections_max: 400,
-        }
+        Self { fsync: false, orderly: false, connections_max: 400 }
     }
 }
 
@@ -85,25 +77,11 @@ impl LocalPostgres {
         let part = folder.part("postgres", account.as_ref())?;
         let programs = programs::postgres(version_of(&part.join("data"))?)?;
         let sockets = folder.socket_folder(&part, SOCKET, account.as_ref())?;
-        let abandoned = if options.orderly {
-            Signal::INT
-        } else {
-            Signal::QUIT
-        };
-        let endings = Endings {
-            orderly: Signal::INT,
-            abandoned,
-        };
+        let abandoned = if options.orderly { Signal::INT } else { Signal::QUIT };
+        let endings = Endings { orderly: Signal::INT, abandoned };
         let server = Server::new("postgres", part.join("postgres.log"), endings);
-        let postgres = Self {
-            server,
-            programs,
-            account,
-            part,
-            sockets,
-            options,
-            folder: folder.clone(),
-        };
+        let postgres =
+            Self { server, programs, account, part, sockets, options, folder: folder.clone() };
         postgres.initialise().await?;
         postgres.run().await?;
         postgres.ensure_database(OWNER).await?;
@@ -157,9 +135,7 @@ impl LocalPostgres {
                 return Ok(());
             };
             // object_in_use: somebody is still connected to the template.
-            let busy = err
-                .as_database_error()
-                .and_then(sqlx::error::DatabaseError::code);
+            let busy = err.as_database_error().and_then(sqlx::error::DatabaseError::code);
             if busy.is_none_or(|code| code != "55006") || Instant::now() > deadline {
                 return Err(err).with_context(|| format!("cannot create the database {name}"));
             }
@@ -177,9 +153,7 @@ impl LocalPostgres {
     /// Removes a database and cuts the connections to it.
     pub async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
         let drop = format!("drop database if exists {} with (force)", plain_name(name)?);
-        self.execute(&drop)
-            .await
-            .with_context(|| format!("cannot drop the database {name}"))
+        self.execute(&drop).await.with_context(|| format!("cannot drop the database {name}"))
     }
 
     /// Stops it in order; open connections are cut.
@@ -220,18 +194,12 @@ impl LocalPostgres {
                 .fetch_one(&mut connection)
                 .await?;
         connection.close().await?;
-        if there {
-            Ok(())
-        } else {
-            self.create_database(name, None).await
-        }
+        if there { Ok(()) } else { self.create_database(name, None).await }
     }
 
     async fn execute(&self, statement: &str) -> sqlx::Result<()> {
         let mut connection = self.connect().await?;
-        sqlx::raw_sql(AssertSqlSafe(statement))
-            .execute(&mut connection)
-            .await?;
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
         connection.close().await
     }
 
@@ -248,11 +216,7 @@ impl LocalPostgres {
             account: self.account.as_ref(),
             work_dir: &self.part,
             log: self.part.join("postgres.log"),
-            on_parent_death: if self.options.orderly {
-                Signal::INT
-            } else {
-                Signal::QUIT
-            },
+            on_parent_death: if self.options.orderly { Signal::INT } else { Signal::QUIT },
         };
         let ready = async || {
             let connection = timeout(Duration::from_secs(5), self.connect()).await;
@@ -283,10 +247,7 @@ impl LocalPostgres {
         set("unix_socket_permissions", "0700");
         set("max_connections", &self.options.connections_max.to_string());
         set("fsync", if self.options.fsync { "on" } else { "off" });
-        set(
-            "full_page_writes",
-            if self.options.fsync { "on" } else { "off" },
-        );
+        set("full_page_writes", if self.options.fsync { "on" } else { "off" });
         // On for tests too: a killed server must keep what it acknowledged.
         set("synchronous_commit", "on");
         set("timezone", "UTC");
@@ -306,11 +267,7 @@ impl LocalPostgres {
         }
         let mut command = std::process::Command::new(&self.programs.initdb);
         // The C locale sorts by bytes, on every system alike; a Mac has no C.UTF-8.
-        let locale = if cfg!(target_os = "macos") {
-            "C"
-        } else {
-            "C.UTF-8"
-        };
+        let locale = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
         command
             .arg("-D")
             .arg(&unfinished)
@@ -322,11 +279,7 @@ impl LocalPostgres {
             account.apply(&mut command);
         }
         let mut command = tokio::process::Command::from(command);
-        let output = command
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run initdb")?;
+        let output = command.kill_on_drop(true).output().await.context("cannot run initdb")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("initdb ended with {}:\n{}", output.status, said.trim());
@@ -344,9 +297,7 @@ fn version_of(data: &Path) -> anyhow::Result<Option<u32>> {
     match fs::read_to_string(data.join("PG_VERSION")) {
         Ok(version) => {
             let major = version.trim().parse();
-            Ok(Some(major.with_context(|| {
-                format!("{} has no version", data.display())
-            })?))
+            Ok(Some(major.with_context(|| format!("{} has no version", data.display()))?))
         }
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(err).with_context(|| format!("cannot read {}", data.display())),

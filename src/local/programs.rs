@@ -44,10 +44,7 @@ pub(super) fn redis_server() -> anyhow::Result<PathBuf> {
 ///
 /// A data folder can only be opened by the major version that made it.
 pub(super) fn postgres(made_by: Option<u32>) -> anyhow::Result<PostgresPrograms> {
-    let mut found: Vec<_> = postgres_folders()
-        .iter()
-        .filter_map(|dir| postgres_in(dir))
-        .collect();
+    let mut found: Vec<_> = postgres_folders().iter().filter_map(|dir| postgres_in(dir)).collect();
     found.sort_by_key(|programs| programs.major);
     let Some(newest) = found.last().cloned() else {
         bail!(
@@ -58,22 +55,17 @@ pub(super) fn postgres(made_by: Option<u32>) -> anyhow::Result<PostgresPrograms>
     let Some(major) = made_by else {
         return Ok(newest);
     };
-    found
-        .into_iter()
-        .find(|programs| programs.major == major)
-        .with_context(|| {
-            format!(
-                "the data was written by PostgreSQL {major}, but only {} is installed: install \
+    found.into_iter().find(|programs| programs.major == major).with_context(|| {
+        format!(
+            "the data was written by PostgreSQL {major}, but only {} is installed: install \
              PostgreSQL {major}, or start anew with an emptied data folder (--reset)",
-                newest.major
-            )
-        })
+            newest.major
+        )
+    })
 }
 
 fn path_folders() -> Vec<PathBuf> {
-    env::var_os("PATH")
-        .map(|path| env::split_paths(&path).collect())
-        .unwrap_or_default()
+    env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 fn postgres_folders() -> Vec<PathBuf> {
@@ -104,29 +96,16 @@ fn postgres_in(folder: &Path) -> Option<PostgresPrograms> {
     // Without links, so that a program reached two ways is one program.
     let initdb = folder.join("initdb").canonicalize().ok()?;
     let postgres = folder.join("postgres").canonicalize().ok()?;
-    let output = Command::new(&postgres)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new(&postgres).arg("--version").stdin(Stdio::null()).output().ok()?;
     let major = major_version(&String::from_utf8_lossy(&output.stdout))?;
-    Some(PostgresPrograms {
-        initdb,
-        postgres,
-        major,
-    })
+    Some(PostgresPrograms { initdb, postgres, major })
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` → 15.
 fn major_version(line: &str) -> Option<u32> {
-    let number = line
-        .split_whitespace()
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
-    number?
-        .split(|c: char| !c.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
+    let number =
+        line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    number?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -135,14 +114,8 @@ mod tests {
 
     #[test]
     fn the_major_version_is_read_from_every_packagers_line() {
-        assert_eq!(
-            major_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
-            Some(15)
-        );
-        assert_eq!(
-            major_version("postgres (PostgreSQL) 17.2 (Homebrew)"),
-            Some(17)
-        );
+        assert_eq!(major_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
+        assert_eq!(major_version("postgres (PostgreSQL) 17.2 (Homebrew)"), Some(17));
         assert_eq!(major_version("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major_version(""), None);
     }
@@ -151,13 +124,8 @@ mod tests {
     fn the_installed_servers_are_found_and_a_missing_version_is_named() {
         assert!(redis_server().expect("redis-server").is_file());
         let newest = postgres(None).expect("PostgreSQL");
-        assert_eq!(
-            postgres(Some(newest.major)).expect("the same").postgres,
-            newest.postgres
-        );
-        let err = postgres(Some(7))
-            .expect_err("nobody has PostgreSQL 7")
-            .to_string();
+        assert_eq!(postgres(Some(newest.major)).expect("the same").postgres, newest.postgres);
+        let err = postgres(Some(7)).expect_err("nobody has PostgreSQL 7").to_string();
         assert!(err.contains("PostgreSQL 7"), "{err}");
     }
 }

@@ -39,11 +39,7 @@ impl RedisOptions {
     /// For data that stays.
     #[must_use]
     pub fn durable() -> Self {
-        Self {
-            appendonly: true,
-            orderly: true,
-            ..Self::throwaway()
-        }
+        Self { appendonly: true, orderly: true, ..Self::throwaway() }
     }
 
     /// For tests: nothing is kept.
@@ -77,26 +73,11 @@ impl LocalRedis {
         let program = programs::redis_server()?;
         let part = folder.part(&options.name, None)?;
         let socket = folder.socket_folder(&part, SOCKET, None)?.join(SOCKET);
-        let abandoned = if options.orderly {
-            Signal::TERM
-        } else {
-            Signal::KILL
-        };
-        let endings = Endings {
-            orderly: Signal::TERM,
-            abandoned,
-        };
+        let abandoned = if options.orderly { Signal::TERM } else { Signal::KILL };
+        let endings = Endings { orderly: Signal::TERM, abandoned };
         let server = Server::new("redis-server", part.join("redis.log"), endings);
         let folder = folder.clone();
-        let mut redis = Self {
-            server,
-            program,
-            part,
-            socket,
-            tcp_port: None,
-            options,
-            folder,
-        };
+        let mut redis = Self { server, program, part, socket, tcp_port: None, options, folder };
         let mut tries = if redis.options.tcp { TCP_PORT_TRIES } else { 1 };
         loop {
             if redis.options.tcp {
@@ -126,8 +107,7 @@ impl LocalRedis {
     /// Its address on TCP, if it was asked to listen there. It keeps its port over a restart.
     #[must_use]
     pub fn tcp_url(&self) -> Option<String> {
-        self.tcp_port
-            .map(|port| format!("redis://127.0.0.1:{port}"))
+        self.tcp_port.map(|port| format!("redis://127.0.0.1:{port}"))
     }
 
     /// The path of its unix socket.
@@ -191,11 +171,7 @@ impl LocalRedis {
             account: None,
             work_dir: &self.part,
             log: self.part.join("redis.log"),
-            on_parent_death: if self.options.orderly {
-                Signal::TERM
-            } else {
-                Signal::KILL
-            },
+            on_parent_death: if self.options.orderly { Signal::TERM } else { Signal::KILL },
         };
         self.server.start(&launch, async || self.ping().await).await
     }
@@ -214,10 +190,7 @@ impl LocalRedis {
         set("daemonize", "no".into());
         // No snapshots: the append-only file alone is complete and its loss is bounded.
         set("save", "".into());
-        set(
-            "appendonly",
-            if self.options.appendonly { "yes" } else { "no" }.into(),
-        );
+        set("appendonly", if self.options.appendonly { "yes" } else { "no" }.into());
         // Not `always`: it puts a disk write into every arrival, and nothing that matters for ever
         // rests on Redis. A power cut may cost the last second, which the line is built to survive.
         set("appendfsync", "everysec".into());
@@ -238,15 +211,9 @@ impl LocalRedis {
             let length = stream.read(&mut answer).await?;
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer[..length]).into_owned())
         };
-        let answer = timeout(Duration::from_secs(2), ping)
-            .await
-            .context("no answer to PING")?;
+        let answer = timeout(Duration::from_secs(2), ping).await.context("no answer to PING")?;
         let answer = answer.with_context(|| format!("cannot reach {}", self.socket.display()))?;
-        ensure!(
-            answer.starts_with("+PONG"),
-            "the answer to PING was {:?}",
-            answer.trim()
-        );
+        ensure!(answer.starts_with("+PONG"), "the answer to PING was {:?}", answer.trim());
         Ok(())
     }
 }

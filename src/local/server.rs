@@ -45,12 +45,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(name: &'static str, log: PathBuf, endings: Endings) -> Self {
-        Self {
-            name,
-            log,
-            endings,
-            child: Mutex::new(None),
-        }
+        Self { name, log, endings, child: Mutex::new(None) }
     }
 
     /// Starts it and waits until `ready` says so.
@@ -79,11 +74,8 @@ impl Server {
             }
             if Instant::now() > deadline {
                 self.kill().await;
-                let why = format!(
-                    "{} did not get ready; its log ends:\n{}",
-                    self.name,
-                    self.tail()
-                );
+                let why =
+                    format!("{} did not get ready; its log ends:\n{}", self.name, self.tail());
                 return Err(not_yet.context(why));
             }
             tokio::time::sleep(pause).await;
@@ -187,9 +179,7 @@ pub(super) fn signal_children(parent: Pid, signal: Signal) {
 fn children_of(parent: Pid) -> Vec<Pid> {
     let parent = parent.as_raw_nonzero().get();
     let read = |text: &str| -> Vec<Pid> {
-        text.split_whitespace()
-            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-            .collect()
+        text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
     };
     let path = format!("/proc/{parent}/task/{parent}/children");
     if let Ok(text) = fs::read_to_string(Path::new(&path)) {
@@ -197,10 +187,7 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     }
     let mut pgrep = Command::new("pgrep");
     pgrep.args(["-P", &parent.to_string()]).stdin(Stdio::null());
-    pgrep
-        .output()
-        .map(|output| read(&String::from_utf8_lossy(&output.stdout)))
-        .unwrap_or_default()
+    pgrep.output().map(|output| read(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
 }
 
 /// Asks again and again, for at most `max`, until the answer is yes.

@@ -60,12 +60,7 @@ impl LocalStores {
     /// Starts both, throw-away, in a folder that is removed with them.
     pub async fn throwaway() -> anyhow::Result<Self> {
         let durability = Durability::Throwaway;
-        Self::start(StoresOptions {
-            dir: None,
-            reset: false,
-            durability,
-        })
-        .await
+        Self::start(StoresOptions { dir: None, reset: false, durability }).await
     }
 
     /// The folder that both live in.

@@ -46,12 +46,7 @@ impl Throwaway {
     /// Has `root` removed when this process is gone.
     pub(super) fn watch(root: &Path) -> anyhow::Result<Self> {
         let janitor = Command::new("/bin/sh")
-            .args([
-                OsString::from("-c"),
-                JANITOR.into(),
-                "sh".into(),
-                root.into(),
-            ])
+            .args([OsString::from("-c"), JANITOR.into(), "sh".into(), root.into()])
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())
@@ -59,10 +54,7 @@ impl Throwaway {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot run /bin/sh")?;
-        Ok(Self {
-            folders: Mutex::new(vec![root.to_owned()]),
-            janitor: Mutex::new(janitor),
-        })
+        Ok(Self { folders: Mutex::new(vec![root.to_owned()]), janitor: Mutex::new(janitor) })
     }
 
     /// One more folder that goes with it.

@@ -31,13 +31,7 @@ impl Readiness {
         gates: Gates,
         jobs: Successes,
     ) -> Self {
-        Self {
-            redis,
-            database,
-            concerts,
-            gates,
-            jobs,
-        }
+        Self { redis, database, concerts, gates, jobs }
     }
 
     /// One sentence for each thing that is missing; empty if the server can sell.

@@ -17,11 +17,7 @@ struct Health {
 /// `GET /healthz`: this process answers. It asks no store, so that a balancer does not restart
 /// healthy servers because a store is away.
 pub async fn show_health() -> Response {
-    Json(Health {
-        status: "alive",
-        version: env!("CARGO_PKG_VERSION"),
-    })
-    .into_response()
+    Json(Health { status: "alive", version: env!("CARGO_PKG_VERSION") }).into_response()
 }
 
 /// `GET /readyz`: 200 if this server can sell now, else 503 `not-ready` with `missing`: one
@@ -29,14 +25,8 @@ pub async fn show_health() -> Response {
 pub async fn show_readiness(State(app): State<AppState>) -> Response {
     let missing = app.readiness.missing().await;
     if missing.is_empty() {
-        return Json(Health {
-            status: "ready",
-            version: env!("CARGO_PKG_VERSION"),
-        })
-        .into_response();
+        return Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION") })
+            .into_response();
     }
-    Problem::new(Code::NotReady)
-        .detail(missing.join("; "))
-        .with("missing", missing)
-        .into_response()
+    Problem::new(Code::NotReady).detail(missing.join("; ")).with("missing", missing).into_response()
 }

@@ -78,10 +78,7 @@ impl KeyUse {
     }
 
     fn new(key: &str, body: &str) -> Self {
-        Self {
-            key: key.to_owned(),
-            fingerprint: Sha256::digest(body.as_bytes()).to_vec(),
-        }
+        Self { key: key.to_owned(), fingerprint: Sha256::digest(body.as_bytes()).to_vec() }
     }
 }
 
@@ -108,10 +105,7 @@ impl Difference {
         let unknown = (1..bitmap.len() * 8)
             .map_while(|index| SeatNumber::try_from(i128::try_from(index).ok()?).ok())
             .filter(|seat| marked(seat) && sold.binary_search(seat).is_err());
-        Self {
-            missing: missing.collect(),
-            unknown: unknown.collect(),
-        }
+        Self { missing: missing.collect(), unknown: unknown.collect() }
     }
 }
 
@@ -122,10 +116,7 @@ mod tests {
     #[test]
     fn a_bitmap_is_compared_bit_by_bit_also_beyond_its_end() {
         let seats = |numbers: &[i128]| -> Vec<SeatNumber> {
-            numbers
-                .iter()
-                .map(|number| SeatNumber::try_from(*number).unwrap())
-                .collect()
+            numbers.iter().map(|number| SeatNumber::try_from(*number).unwrap()).collect()
         };
         // Bits 1, 7, 8 and 15.
         let bitmap = [0b0100_0001, 0b1000_0001];
@@ -143,9 +134,6 @@ mod tests {
         assert_eq!(first, KeyUse::of_charge("k", user(1), amount(5)));
         assert_ne!(first, KeyUse::of_charge("k", user(1), amount(6)));
         assert_ne!(first, KeyUse::of_charge("k", user(2), amount(5)));
-        assert_ne!(
-            first.fingerprint,
-            KeyUse::of_payment("k", user(1)).fingerprint
-        );
+        assert_ne!(first.fingerprint, KeyUse::of_payment("k", user(1)).fingerprint);
     }
 }

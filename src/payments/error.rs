@@ -19,10 +19,7 @@ pub enum PaymentError {
         balance: Won,
     },
     /// A balance has an upper end.
-    #[error(
-        "amount: the balance of {balance} and the amount would exceed {}",
-        Won::MAX
-    )]
+    #[error("amount: the balance of {balance} and the amount would exceed {}", Won::MAX)]
     BalanceTooLarge {
         /// The balance.
         balance: Won,
@@ -68,17 +65,17 @@ impl From<PaymentError> for Problem {
     fn from(error: PaymentError) -> Self {
         let new = |code| Self::new(code).detail(error.to_string()).caused_by(&error);
         match &error {
-            PaymentError::TooLittleMoney { required, balance } => new(Code::InsufficientBalance)
-                .with("required", required)
-                .with("balance", balance),
+            PaymentError::TooLittleMoney { required, balance } => {
+                new(Code::InsufficientBalance).with("required", required).with("balance", balance)
+            }
             PaymentError::BalanceTooLarge { balance } => new(Code::OutOfRange)
                 .with("field", "amount")
                 .with("min", ChargeAmount::MIN)
                 .with("max", (Won::MAX - balance.get()).min(ChargeAmount::MAX))
                 .with("balance", balance),
-            PaymentError::SeatSold { date, seat } => new(Code::SeatSold)
-                .with("concertDate", date)
-                .with("seatNumber", seat),
+            PaymentError::SeatSold { date, seat } => {
+                new(Code::SeatSold).with("concertDate", date).with("seatNumber", seat)
+            }
             PaymentError::NothingToPay => new(Code::NothingToPay),
             PaymentError::HoldExpired => new(Code::HoldExpired),
             PaymentError::TokenExpired => new(Code::TokenExpired),

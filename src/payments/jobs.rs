@@ -29,10 +29,8 @@ impl Payments {
     /// those that it was not told about. Any server may do it, at any time, twice.
     pub async fn finish_unsynced(self) -> Result<FinishReport, PgError> {
         self.0.clock.refresh().await?;
-        let mut report = FinishReport {
-            noted: self.note_synced().await?,
-            ..FinishReport::default()
-        };
+        let mut report =
+            FinishReport { noted: self.note_synced().await?, ..FinishReport::default() };
         for _ in 0..BATCHES_MAX {
             let late_s = self.0.config.unsynced_after.as_secs_f64();
             let late = reads::unsynced(&self.0.db, late_s).await?;

@@ -8,10 +8,8 @@ use uuid::Uuid;
 use crate::concerts::Concert;
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
 
-pub(super) static REBUILD: LuaScript = LuaScript::new(
-    "payments/rebuild",
-    include_str!("../../lua/payments/rebuild.lua"),
-);
+pub(super) static REBUILD: LuaScript =
+    LuaScript::new("payments/rebuild", include_str!("../../lua/payments/rebuild.lua"));
 pub(super) static SEAL: LuaScript =
     LuaScript::new("payments/seal", include_str!("../../lua/payments/seal.lua"));
 /// One rebuild of a concert's sold set.
@@ -48,10 +46,7 @@ impl ScriptCall for TakeRebuild<'_> {
 
     fn write(&self, args: &mut Args) {
         let Rebuild { concert, id, lock } = self.0;
-        args.key(&concert.keys.rebuild)
-            .key(&concert.keys.epoch)
-            .text(id.to_string())
-            .millis(lock);
+        args.key(&concert.keys.rebuild).key(&concert.keys.epoch).text(id.to_string()).millis(lock);
     }
 
     fn decode(tag: &str, _: Reply) -> Result<Taken, ReplyFault> {

@@ -108,14 +108,10 @@ impl Payments {
         let catalogue = self.0.concerts.load();
         let concerts: Vec<Arc<Concert>> = catalogue.iter().cloned().collect();
         // Made before they are run: a closure inside the stream would not be known to be Send.
-        let verifications: Vec<_> = concerts
-            .iter()
-            .map(|concert| self.verify(concert).boxed())
-            .collect();
-        let results: Vec<_> = futures::stream::iter(verifications)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
+        let verifications: Vec<_> =
+            concerts.iter().map(|concert| self.verify(concert).boxed()).collect();
+        let results: Vec<_> =
+            futures::stream::iter(verifications).buffer_unordered(AT_ONCE).collect().await;
         let mut report = VerifyReport::default();
         for result in results {
             report.add(&result?);
@@ -125,10 +121,8 @@ impl Payments {
 
     async fn verify(&self, concert: &Arc<Concert>) -> Result<VerifyReport, RecoveryError> {
         // Sent in this order: settings that are read after a loss come with a changed epoch.
-        let (settings, stored) = tokio::join!(
-            self.0.redis.hash(&concert.keys.settings),
-            self.stored(concert)
-        );
+        let (settings, stored) =
+            tokio::join!(self.0.redis.hash(&concert.keys.settings), self.stored(concert));
         let (settings, (run, epoch)) = (settings?, stored?);
         let stored = run.clone().zip(epoch.clone()).map(generation);
         if stored.is_some() && stored == self.0.gates.verified(concert.id) {
@@ -208,11 +202,7 @@ impl Payments {
     /// Rebuilds the sold set from PostgreSQL, unless another server does. Answers how many seats
     /// were marked.
     async fn rebuild(&self, concert: &Arc<Concert>) -> Result<Option<u64>, RecoveryError> {
-        let rebuild = Rebuild {
-            concert,
-            id: Uuid::new_v4(),
-            lock: self.0.config.rebuild_lock,
-        };
+        let rebuild = Rebuild { concert, id: Uuid::new_v4(), lock: self.0.config.rebuild_lock };
         match self.0.redis.run(&TakeRebuild(rebuild)).await? {
             Taken::Locked => {}
             Taken::Busy => return Ok(None),
@@ -227,11 +217,8 @@ impl Payments {
             let seen = self.0.recovery.seen.lock();
             seen.get(&concert.id).map(|seen| seen.settings.clone())
         };
-        let seal = SealRebuild {
-            rebuild,
-            epoch: Uuid::new_v4(),
-            settings: &settings.unwrap_or_default(),
-        };
+        let seal =
+            SealRebuild { rebuild, epoch: Uuid::new_v4(), settings: &settings.unwrap_or_default() };
         if self.0.redis.run(&seal).await? {
             tracing::info!(concert = %concert.id, marked, "rebuilt the sold seats in Redis");
             Ok(Some(marked))
@@ -242,8 +229,7 @@ impl Payments {
 
     async fn restore(&self, rebuild: Rebuild<'_>, date: ConcertDate) -> Result<u64, RecoveryError> {
         let sold = reads::sold_seats(&self.0.db, rebuild.concert.id, date).await?;
-        self.mark(rebuild.concert, date, Some(rebuild.id), &sold)
-            .await
+        self.mark(rebuild.concert, date, Some(rebuild.id), &sold).await
     }
 
     /// Marks seats as sold, under the lock of a rebuild or without one; answers how many were not.
@@ -255,9 +241,8 @@ impl Payments {
         sold: &[SeatNumber],
     ) -> Result<u64, RecoveryError> {
         let chunks = sold.chunks(RestoreSold::SEATS_MAX);
-        let calls: Vec<_> = chunks
-            .map(|seats| self.mark_chunk(concert, date, lock, seats).boxed())
-            .collect();
+        let calls: Vec<_> =
+            chunks.map(|seats| self.mark_chunk(concert, date, lock, seats).boxed()).collect();
         futures::stream::iter(calls)
             .buffer_unordered(AT_ONCE)
             .try_fold(0, async |sum, marked| Ok(sum + marked))
@@ -272,13 +257,7 @@ impl Payments {
         seats: &[SeatNumber],
     ) -> Result<u64, RecoveryError> {
         let version = Uuid::new_v4();
-        let restore = RestoreSold {
-            concert,
-            date,
-            lock,
-            version,
-            seats,
-        };
+        let restore = RestoreSold { concert, date, lock, version, seats };
         match self.0.redis.run(&restore).await? {
             RestoreOutcome::Restored { marked, .. } => Ok(u64::from(marked)),
             RestoreOutcome::Lost => Err(RecoveryError::Changed),
@@ -333,13 +312,7 @@ impl Payments {
         let mut cleared = 0;
         for seats in unknown.chunks(RestoreSold::SEATS_MAX) {
             let version = Uuid::new_v4();
-            let correct = CorrectSold {
-                concert,
-                date,
-                seen: seen.as_deref(),
-                version,
-                seats,
-            };
+            let correct = CorrectSold { concert, date, seen: seen.as_deref(), version, seats };
             match self.0.redis.run(&correct).await? {
                 CorrectOutcome::Corrected(count) => cleared += u64::from(count),
                 CorrectOutcome::Changed => break,
@@ -369,8 +342,5 @@ impl Payments {
 }
 
 fn generation((run, epoch): (String, String)) -> Generation {
-    Generation {
-        run: run.into(),
-        epoch: epoch.into(),
-    }
+    Generation { run: run.into(), epoch: epoch.into() }
 }

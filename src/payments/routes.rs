@@ -33,10 +33,7 @@ impl FromFields for ChargeRequest {
     ];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self {
-            user: fields.number("userId")?,
-            amount: fields.number("amount")?,
-        })
+        Ok(Self { user: fields.number("userId")?, amount: fields.number("amount")? })
     }
 }
 
@@ -50,9 +47,7 @@ impl FromFields for UserRequest {
     const FIELDS: &'static [FieldSpec] = &[FieldSpec::required("userId", Kind::Integer)];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self {
-            user: fields.number("userId")?,
-        })
+        Ok(Self { user: fields.number("userId")? })
     }
 }
 
@@ -137,11 +132,7 @@ pub async fn charge_balance(
     app.queue.admit(token, None, Some(user)).await?;
     let key = key.map(|key| KeyUse::of_charge(key.as_str(), user, request.amount));
     let balance = app.payments.charge(user, request.amount, key).await?;
-    Ok(Json(BalanceView {
-        user_id: user,
-        balance,
-        message: Some("Balance charged successfully."),
-    }))
+    Ok(Json(BalanceView { user_id: user, balance, message: Some("Balance charged successfully.") }))
 }
 
 /// `GET /payment/balance`: what a user has.
@@ -156,11 +147,7 @@ pub async fn show_balance(
     let user = credentials.user(request.user)?;
     admit_or_spent(&app, credentials.token()?, user).await?;
     let balance = app.payments.balance(user).await?;
-    Ok(Json(BalanceView {
-        user_id: user,
-        balance,
-        message: None,
-    }))
+    Ok(Json(BalanceView { user_id: user, balance, message: None }))
 }
 
 /// `POST /payment`: pays for all that the token holds.
@@ -204,14 +191,10 @@ pub async fn list_reservations(
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.user(request.user)?;
     let concert = admit_or_spent(&app, credentials.token()?, user).await?;
-    let (holds, payments) = tokio::join!(
-        app.seats.live_holds(&concert, user),
-        app.payments.owned(user)
-    );
-    let owned = payments?
-        .iter()
-        .flat_map(|payment| OwnedView::all(&app.concerts, payment))
-        .collect();
+    let (holds, payments) =
+        tokio::join!(app.seats.live_holds(&concert, user), app.payments.owned(user));
+    let owned =
+        payments?.iter().flat_map(|payment| OwnedView::all(&app.concerts, payment)).collect();
     let holds = HoldView::all(&concert, &holds?);
     Ok(Json(ReservationsView { holds, owned }))
 }

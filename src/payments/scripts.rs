@@ -10,18 +10,12 @@ use crate::concerts::Concert;
 use crate::redis::{Args, ConcertKeys, LuaScript, Reply, ReplyFault, ScriptCall};
 use crate::words::{ConcertDate, Place, SeatNumber, UserId, Won};
 
-static BEGIN: LuaScript = LuaScript::new(
-    "payments/begin",
-    include_str!("../../lua/payments/begin.lua"),
-);
-static FINISH: LuaScript = LuaScript::new(
-    "payments/finish",
-    include_str!("../../lua/payments/finish.lua"),
-);
-static CANCEL: LuaScript = LuaScript::new(
-    "payments/cancel",
-    include_str!("../../lua/payments/cancel.lua"),
-);
+static BEGIN: LuaScript =
+    LuaScript::new("payments/begin", include_str!("../../lua/payments/begin.lua"));
+static FINISH: LuaScript =
+    LuaScript::new("payments/finish", include_str!("../../lua/payments/finish.lua"));
+static CANCEL: LuaScript =
+    LuaScript::new("payments/cancel", include_str!("../../lua/payments/cancel.lua"));
 
 /// The scripts of this slice.
 pub static SCRIPTS: &[&LuaScript] = &[&BEGIN, &FINISH, &CANCEL, &rebuild::REBUILD, &rebuild::SEAL];
@@ -78,9 +72,7 @@ impl ScriptCall for BeginPayment<'_> {
             .millis(self.lease)
             .millis(self.extension);
         for date in &self.concert.dates {
-            args.key(&keys.held(*date))
-                .key(&keys.hold(*date))
-                .text(date.to_string());
+            args.key(&keys.held(*date)).key(&keys.hold(*date)).text(date.to_string());
         }
     }
 
@@ -176,9 +168,7 @@ impl ScriptCall for FinishPayment<'_> {
         for seat in &payment.seats {
             index += u32::from(last != Some(seat.date));
             last = Some(seat.date);
-            args.int(index)
-                .int(seat.seat.get())
-                .text(seat.reservation.to_string());
+            args.int(index).int(seat.seat.get()).text(seat.reservation.to_string());
         }
     }
 
@@ -213,8 +203,7 @@ impl ScriptCall for CancelPayment<'_> {
     }
 
     fn write(&self, args: &mut Args) {
-        args.key(&self.concert.keys.paying(self.place))
-            .text(self.attempt.to_string());
+        args.key(&self.concert.keys.paying(self.place)).text(self.attempt.to_string());
     }
 
     fn decode(tag: &str, mut reply: Reply) -> Result<bool, ReplyFault> {

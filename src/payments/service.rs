@@ -85,9 +85,7 @@ impl Payments {
                 deadline: deadline.map_err(PaymentError::Database)?,
                 key,
             };
-            let sent = this
-                .send(|connection| sql::charge(connection, &statement))
-                .await;
+            let sent = this.send(|connection| sql::charge(connection, &statement)).await;
             sent.map_err(|failure| refusal(failure, amount.get()))
         })
         .await
@@ -147,8 +145,7 @@ impl Payments {
     /// Pays for all live holds of a token, or answers the payment that was made with it before.
     pub async fn pay(&self, purchase: Purchase) -> Result<Payment, PaymentError> {
         let this = self.clone();
-        self.to_the_end(async move { this.pay_now(&purchase).await })
-            .await
+        self.to_the_end(async move { this.pay_now(&purchase).await }).await
     }
 
     /// How often a payment was asked for again by another user than the one who made it.
@@ -170,8 +167,7 @@ impl Payments {
         work: impl Future<Output = Result<T, PaymentError>> + Send + 'static,
     ) -> Result<T, PaymentError> {
         let task = self.0.tasks.spawn(work);
-        task.await
-            .unwrap_or(Err(PaymentError::OutcomeUnknown(None)))
+        task.await.unwrap_or(Err(PaymentError::OutcomeUnknown(None)))
     }
 
     async fn pay_now(&self, purchase: &Purchase) -> Result<Payment, PaymentError> {
@@ -206,9 +202,7 @@ impl Payments {
             deadline,
             key: purchase.key.clone(),
         };
-        let sent = self
-            .send(|connection| sql::pay(connection, &statement))
-            .await;
+        let sent = self.send(|connection| sql::pay(connection, &statement)).await;
         match sent {
             Ok(outcome) => Ok(self.conclude(purchase, attempt, outcome).await),
             Err(failure) => {
@@ -331,11 +325,7 @@ impl Payments {
     }
 
     async fn cancel(&self, purchase: &Purchase, attempt: Uuid) {
-        let cancel = CancelPayment {
-            concert: &purchase.concert,
-            place: purchase.place,
-            attempt,
-        };
+        let cancel = CancelPayment { concert: &purchase.concert, place: purchase.place, attempt };
         if let Err(error) = self.0.redis.run(&cancel).await {
             tracing::debug!(%error, "an attempt to pay was not cancelled: its lease will end it");
         }
@@ -353,11 +343,7 @@ impl Payments {
     /// Makes Redis agree with `payment`.
     pub(super) async fn finish(&self, payment: &Payment) -> Result<(), RedisError> {
         let version = Uuid::new_v4();
-        let finished = self
-            .0
-            .redis
-            .run(&FinishPayment { payment, version })
-            .await?;
+        let finished = self.0.redis.run(&FinishPayment { payment, version }).await?;
         if finished.displaced > 0 {
             tracing::warn!(
                 payment = %payment.id, displaced = finished.displaced,

@@ -51,12 +51,7 @@ impl From<PgError> for MoneyError {
             return Self::Failed(error);
         };
         let detail = refusal.detail().unwrap_or_default();
-        let balance = || {
-            detail
-                .parse()
-                .ok()
-                .and_then(|n: i128| Won::try_from(n).ok())
-        };
+        let balance = || detail.parse().ok().and_then(|n: i128| Won::try_from(n).ok());
         let seat = |text: &str| SeatNumber::try_from(text.parse::<i128>().ok()?).ok();
         let refused = match refusal.code() {
             "ON001" => Some(Refused::DeadlinePassed),
@@ -161,11 +156,7 @@ pub async fn pay(
 ) -> Result<PayOutcome, MoneyError> {
     let pay = pay.clone();
     let dates: Vec<NaiveDate> = pay.seats.iter().map(|seat| seat.date).collect();
-    let seats: Vec<i32> = pay
-        .seats
-        .iter()
-        .map(|seat| small(seat.seat.get()))
-        .collect();
+    let seats: Vec<i32> = pay.seats.iter().map(|seat| small(seat.seat.get())).collect();
     let reservations: Vec<Uuid> = pay.seats.iter().map(|seat| seat.reservation).collect();
     let prices: Vec<i64> = pay.seats.iter().map(|seat| seat.price.get()).collect();
     let answer = pool::answer(connection, |connection| {

@@ -34,10 +34,7 @@ impl PgClock {
     /// A clock that has not been read yet.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self {
-            pool,
-            reading: Arc::default(),
-        }
+        Self { pool, reading: Arc::default() }
     }
 
     /// Reads PostgreSQL's clock; meant to be called every second.

@@ -39,11 +39,7 @@ impl PgError {
                     && !code.starts_with("57P")
                     // statement_completion_unknown
                     && code != "40003";
-                if undone {
-                    Self::Refused(error)
-                } else {
-                    Self::Lost(error)
-                }
+                if undone { Self::Refused(error) } else { Self::Lost(error) }
             }
             // No connection, or arguments that do not fit the statement: it never left.
             sqlx::Error::PoolTimedOut

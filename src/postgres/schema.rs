@@ -58,9 +58,5 @@ pub async fn schema_state(database: &PgPool) -> Result<SchemaState, PgError> {
         .boxed()
     })
     .await?;
-    if applied >= wanted {
-        Ok(SchemaState::Current)
-    } else {
-        Ok(SchemaState::Behind)
-    }
+    if applied >= wanted { Ok(SchemaState::Current) } else { Ok(SchemaState::Behind) }
 }

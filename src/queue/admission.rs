@@ -64,10 +64,7 @@ impl Queue {
             None => self.value_of_unlisted(&line, &own, place).await?,
         };
         let Some(value) = value else {
-            return Ok(Admission::Gone {
-                concert: own,
-                place,
-            });
+            return Ok(Admission::Gone { concert: own, place });
         };
         if concert.is_some_and(|concert| concert != own.id) {
             return Err(QueueError::WrongConcert { concert: own.id });
@@ -79,15 +76,8 @@ impl Queue {
             (owner, _) => Some(owner),
         };
         Ok(match owner {
-            Some(user) => Admission::Active(Admitted {
-                concert: own,
-                place,
-                user,
-            }),
-            None => Admission::Gone {
-                concert: own,
-                place,
-            },
+            Some(user) => Admission::Active(Admitted { concert: own, place, user }),
+            None => Admission::Gone { concert: own, place },
         })
     }
 
@@ -103,10 +93,7 @@ impl Queue {
             Found::Gone => Ok(None),
             Found::Waiting { position, board } => {
                 let standing = self.waiting(concert.id, position, &board);
-                Err(QueueError::StillWaiting {
-                    position,
-                    poll_after: standing.poll_after,
-                })
+                Err(QueueError::StillWaiting { position, poll_after: standing.poll_after })
             }
         }
     }

@@ -60,10 +60,7 @@ struct Queue {
 
 impl Arrivals {
     pub fn new(queued_max: usize) -> Self {
-        Self {
-            queue: Mutex::default(),
-            queued_max,
-        }
+        Self { queue: Mutex::default(), queued_max }
     }
 
     /// Adds an arrival; true if the caller must start to send.
@@ -156,13 +153,8 @@ impl Line {
         let mut settled = false;
         loop {
             if let Some(epoch) = self.epoch() {
-                let call = Enter {
-                    concert,
-                    group,
-                    floor: self.floor(),
-                    epoch: &epoch,
-                    arrivals: users,
-                };
+                let call =
+                    Enter { concert, group, floor: self.floor(), epoch: &epoch, arrivals: users };
                 if let EnterOutcome::Entered(entered) = self.enter_safely(&call).await? {
                     let places = places(&entered, users.len())?;
                     for arrived in &places {
@@ -198,19 +190,15 @@ fn places(entered: &EnteredGroup, arrivals: usize) -> Result<Vec<Arrived>, Queue
     let mut places = Vec::with_capacity(arrivals);
     for index in 0..arrivals {
         if let Some(known) = known.next_if(|known| known.index == index) {
-            places.push(Arrived {
-                place: known.place,
-                stands: known_stands(known, entered.now_ms),
-            });
+            places
+                .push(Arrived { place: known.place, stands: known_stands(known, entered.now_ms) });
             continue;
         }
         let place = i128::from(entered.first.get()) + i128::from(new);
         new += 1;
         places.push(Arrived {
             place: Place::try_from(place).map_err(|_| QueueError::OutcomeUnknown)?,
-            stands: Stands::New {
-                position: entered.before + new,
-            },
+            stands: Stands::New { position: entered.before + new },
         });
     }
     Ok(places)

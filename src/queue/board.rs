@@ -156,10 +156,7 @@ impl Board {
             .collect();
         own.sort_unstable();
         own.dedup();
-        Self {
-            own_leaves: own.into(),
-            ..self.clone()
-        }
+        Self { own_leaves: own.into(), ..self.clone() }
     }
 
     /// What the board says of `place`: two binary searches, no allocation.
@@ -180,9 +177,7 @@ impl Board {
             return OnBoard::Dead;
         };
         let gone = dead_below - self.dead_below_front + own_below as u64;
-        OnBoard::Waiting {
-            position: (place - self.front + 1).saturating_sub(gone).max(1),
-        }
+        OnBoard::Waiting { position: (place - self.front + 1).saturating_sub(gone).max(1) }
     }
 
     /// Whether the board may still answer polls at `now`.
@@ -215,18 +210,13 @@ impl Board {
     /// Redis process and rebuild that the board belongs to; none while either is missing.
     #[must_use]
     pub fn generation(&self) -> Option<Generation> {
-        Some(Generation {
-            run: self.facts.run.clone()?,
-            epoch: self.facts.epoch.clone()?,
-        })
+        Some(Generation { run: self.facts.run.clone()?, epoch: self.facts.epoch.clone()? })
     }
 
     /// How many wait, without those whom this server saw leave.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.facts
-            .waiting
-            .saturating_sub(self.own_leaves.len() as u64)
+        self.facts.waiting.saturating_sub(self.own_leaves.len() as u64)
     }
 
     /// The wait that somebody at `position` may expect, in seconds.

@@ -58,10 +58,7 @@ struct ReadEnd {
 
 impl Boards {
     pub fn new(active_ttl: Duration) -> Self {
-        let none = ReadEnd {
-            sent: None,
-            outcome: Ok(()),
-        };
+        let none = ReadEnd { sent: None, outcome: Ok(()) };
         Self {
             current: ArcSwapOption::empty(),
             builder: Mutex::new(BoardBuilder::new(active_ttl)),
@@ -89,10 +86,7 @@ impl Line {
         let current = self.boards.current.load_full();
         match current.filter(|board| board.is_fresh(now)) {
             Some(board) => Ok(board),
-            None => {
-                self.board_sent_since(now.checked_sub(FAILURE_HOLDS_FOR))
-                    .await
-            }
+            None => self.board_sent_since(now.checked_sub(FAILURE_HOLDS_FOR)).await,
         }
     }
 
@@ -133,11 +127,7 @@ impl Line {
     async fn read_board(&self, concert: &Concert) -> Result<(), QueueError> {
         for _ in 0..READS_MAX {
             let ask = self.boards.builder.lock().ask(Instant::now());
-            let call = ReadBoard {
-                concert,
-                after: ask.after(),
-                limit: DEAD_MAX,
-            };
+            let call = ReadBoard { concert, after: ask.after(), limit: DEAD_MAX };
             let row = self.redis.run_within(&call, READ_TIMEOUT).await;
             let row = row.map_err(|error: RedisError| QueueError::read(error))?;
             self.learn_epoch(row.epoch.as_deref());
@@ -211,10 +201,7 @@ impl Reader {
             };
             let outcome = line.read_board(&concert).await;
             let failed = outcome.is_err();
-            line.boards.ends.send_replace(ReadEnd {
-                sent: Some(sent),
-                outcome,
-            });
+            line.boards.ends.send_replace(ReadEnd { sent: Some(sent), outcome });
             let was_asked = line.boards.is_asked.swap(false, Ordering::SeqCst);
             idle = if was_asked { 0 } else { idle + 1 };
             if idle >= IDLE_READS && self.may_end() {

@@ -80,11 +80,7 @@ impl BoardBuilder {
     /// What to read next; `now` is the moment before the read is sent.
     pub fn ask(&mut self, now: Instant) -> Ask {
         self.serial += 1;
-        Ask {
-            after: self.ordinal,
-            sent: now,
-            serial: self.serial,
-        }
+        Ask { after: self.ordinal, sent: now, serial: self.serial }
     }
 
     /// Takes the answer to `ask`.
@@ -94,16 +90,8 @@ impl BoardBuilder {
         }
         // One ask, one answer: the same reading again would find an ordinal that moved on.
         self.serial += 1;
-        let BoardReading {
-            facts,
-            dead,
-            dead_complete,
-        } = reading;
-        if self
-            .seen
-            .as_ref()
-            .is_some_and(|seen| is_another_life(seen, &facts))
-        {
+        let BoardReading { facts, dead, dead_complete } = reading;
+        if self.seen.as_ref().is_some_and(|seen| is_another_life(seen, &facts)) {
             self.read_anew();
             if ask.after > 0 {
                 // What it says of dead places begins in the middle of a line that is gone.
@@ -126,8 +114,7 @@ impl BoardBuilder {
     /// if there is one.
     pub fn leave(&mut self, place: Place, answered: Instant) -> Option<Arc<Board>> {
         // Older ones matter only to boards that are too old to be used.
-        self.own_leaves
-            .retain(|(earlier, _)| *earlier + Board::FRESH_FOR >= answered);
+        self.own_leaves.retain(|(earlier, _)| *earlier + Board::FRESH_FOR >= answered);
         self.own_leaves.push((answered, place));
         let board = self.board.as_ref()?;
         let board = board.with_own_leaves(self.own_leaves.iter().map(|(_, place)| *place));
@@ -154,8 +141,7 @@ impl BoardBuilder {
             self.known_discrepancy = discrepancy;
         }
         // A read that was sent after the store's answer shows the leave itself.
-        self.own_leaves
-            .retain(|(answered, _)| *answered >= ask.sent);
+        self.own_leaves.retain(|(answered, _)| *answered >= ask.sent);
         let board = board.with_own_leaves(self.own_leaves.iter().map(|(_, place)| *place));
         Progress::Complete(self.publish(board))
     }
@@ -198,10 +184,8 @@ mod tests {
 
     /// Numbers up to 20, of which 11.. wait; the given ones died, in this order.
     fn reading(dead: &[u64], after: u64) -> BoardReading {
-        let entry = |(ordinal, number): (u64, &u64)| DeadEntry {
-            ordinal,
-            range: place(*number).into(),
-        };
+        let entry =
+            |(ordinal, number): (u64, &u64)| DeadEntry { ordinal, range: place(*number).into() };
         BoardReading {
             facts: BoardFacts {
                 redis_now_ms: 5_000,
@@ -221,11 +205,7 @@ mod tests {
                     opens_at_ms: 0,
                 },
             },
-            dead: (1..)
-                .zip(dead)
-                .map(entry)
-                .filter(|entry| entry.ordinal > after)
-                .collect(),
+            dead: (1..).zip(dead).map(entry).filter(|entry| entry.ordinal > after).collect(),
             dead_complete: true,
         }
     }
@@ -264,10 +244,7 @@ mod tests {
         let ask = builder.ask(Instant::now());
         assert_eq!(ask.after(), 1);
         let board = complete(builder.take(ask, reading(&[13, 15], ask.after())));
-        assert_eq!(
-            board.position_of(place(16)),
-            OnBoard::Waiting { position: 4 }
-        );
+        assert_eq!(board.position_of(place(16)), OnBoard::Waiting { position: 4 });
         assert_eq!(board.position_of(place(15)), OnBoard::Dead);
         assert_eq!(board.position_of(place(10)), OnBoard::Served);
         assert_eq!(board.position_of(place(21)), OnBoard::Beyond);
@@ -283,17 +260,11 @@ mod tests {
         assert_eq!(board.position_of(place(12)), OnBoard::Dead);
         let board = builder.leave(place(14), at(1)).expect("a board");
         assert_eq!(board.position_of(place(14)), OnBoard::Dead);
-        assert_eq!(
-            board.position_of(place(15)),
-            OnBoard::Waiting { position: 3 }
-        );
+        assert_eq!(board.position_of(place(15)), OnBoard::Waiting { position: 3 });
         assert_eq!(board.waiting(), 8);
         let ask = builder.ask(at(2));
         let board = complete(builder.take(ask, reading(&[12, 14], 0)));
-        assert_eq!(
-            board.position_of(place(15)),
-            OnBoard::Waiting { position: 3 }
-        );
+        assert_eq!(board.position_of(place(15)), OnBoard::Waiting { position: 3 });
         assert_eq!(board.waiting(), 8);
     }
 
@@ -302,20 +273,14 @@ mod tests {
     fn contradicting_keys_are_read_anew_once_and_then_reported() {
         let mut builder = builder();
         let ask = builder.ask(Instant::now());
-        assert_eq!(
-            complete(builder.take(ask, reading(&[12], 0))).discrepancy(),
-            0
-        );
+        assert_eq!(complete(builder.take(ask, reading(&[12], 0))).discrepancy(), 0);
         let wrong = |after| {
             let mut wrong = reading(&[12], after);
             wrong.facts.waiting -= 1;
             wrong
         };
         let ask = builder.ask(Instant::now());
-        assert!(matches!(
-            builder.take(ask, wrong(ask.after())),
-            Progress::More
-        ));
+        assert!(matches!(builder.take(ask, wrong(ask.after())), Progress::More));
         for expected_after in [0, 1, 1] {
             let ask = builder.ask(Instant::now());
             assert_eq!(ask.after(), expected_after);

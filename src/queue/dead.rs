@@ -15,10 +15,7 @@ impl PlaceRange {
     /// The places `first..=last`; `None` if there are none.
     #[must_use]
     pub fn new(first: Place, last: Place) -> Option<Self> {
-        (first <= last).then_some(Self {
-            first: first.get(),
-            last: last.get(),
-        })
+        (first <= last).then_some(Self { first: first.get(), last: last.get() })
     }
 
     /// Reads a member of `{c<id>}:dead`: `<place>` or `<from>-<to>`.
@@ -34,10 +31,7 @@ impl PlaceRange {
 
 impl From<Place> for PlaceRange {
     fn from(place: Place) -> Self {
-        Self {
-            first: place.get(),
-            last: place.get(),
-        }
+        Self { first: place.get(), last: place.get() }
     }
 }
 
@@ -114,9 +108,7 @@ impl DeadSet {
         new.retain(|range| range.last >= head);
         new.sort_unstable_by_key(|range| range.first);
         let old = self.ranges.get(self.ranges_below(head)..).unwrap_or(&[]);
-        let mut merged = Self {
-            ranges: Vec::with_capacity(old.len() + new.len()),
-        };
+        let mut merged = Self { ranges: Vec::with_capacity(old.len() + new.len()) };
         let mut new = new.into_iter().peekable();
         for range in old {
             while let Some(earlier) = new.next_if(|new| new.first < range.first) {
@@ -140,11 +132,7 @@ impl DeadSet {
             Some(top) => top.before + (top.last - top.first + 1),
             None => 0,
         };
-        self.ranges.push(Ranked {
-            first,
-            last,
-            before,
-        });
+        self.ranges.push(Ranked { first, last, before });
     }
 }
 
@@ -164,17 +152,7 @@ mod tests {
     fn members_are_a_place_or_a_range_and_nothing_else() {
         assert_eq!(PlaceRange::parse("7"), Some(range(7, 7)));
         assert_eq!(PlaceRange::parse("7-9"), Some(range(7, 9)));
-        for text in [
-            "",
-            "0",
-            "-3",
-            "9-7",
-            "7-",
-            "7-9-11",
-            "7:1",
-            "x",
-            "1125899906842624",
-        ] {
+        for text in ["", "0", "-3", "9-7", "7-", "7-9-11", "7:1", "x", "1125899906842624"] {
             assert_eq!(PlaceRange::parse(text), None, "{text}");
         }
     }

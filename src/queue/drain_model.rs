@@ -52,12 +52,7 @@ impl Drain {
             random: StdRng::seed_from_u64(seed),
             session,
             mean_seconds,
-            settings: LineSettings {
-                capacity,
-                batch,
-                paused: false,
-                opens_at_ms: 0,
-            },
+            settings: LineSettings { capacity, batch, paused: false, opens_at_ms: 0 },
             now_ms: 0,
             ends: BinaryHeap::new(),
             promoted_ms: Vec::new(),
@@ -98,11 +93,7 @@ impl Drain {
         let until = self.now_ms + seconds * 1000;
         while self.now_ms < until {
             self.now_ms += BOARD_EVERY_MS;
-            while self
-                .ends
-                .peek()
-                .is_some_and(|Reverse(end)| *end <= self.now_ms)
-            {
+            while self.ends.peek().is_some_and(|Reverse(end)| *end <= self.now_ms) {
                 self.ends.pop();
             }
             if self.now_ms.is_multiple_of(tick_ms) && !self.settings.paused {
@@ -208,10 +199,7 @@ fn slow_drains_taken_together_are_estimated_within_a_fifth() {
     let mut sum = 0.0;
     for drain in 0..40 {
         let session = [Session::Exponential, Session::WithNoShows][drain % 2];
-        let (mean, per_second) = (
-            random.random_range(40.0..300.0),
-            random.random_range(0.5..8.0),
-        );
+        let (mean, per_second) = (random.random_range(40.0..300.0), random.random_range(0.5..8.0));
         let capacity = (per_second * mean) as u32;
         let mut drain = Drain::new(random.random(), session, mean, capacity, 20);
         drain.run(WARM_UP_SECONDS, 1000);
@@ -227,10 +215,7 @@ fn the_rush_into_empty_slots_is_not_taken_for_the_rate() {
     drain.run(5, 1000);
     let outlook = drain.outlook();
     assert_eq!(outlook.wait_seconds(300), 3, "slots are free for these");
-    assert!(
-        outlook.wait_seconds(10_500) > 1_000,
-        "no hour in a hundred seconds"
-    );
+    assert!(outlook.wait_seconds(10_500) > 1_000, "no hour in a hundred seconds");
     drain.run(55, 1000);
     let wait = drain.outlook().wait_seconds(10_000);
     assert!((1_200..1_900).contains(&wait), "{wait}");
@@ -255,10 +240,7 @@ fn a_quiet_hour_does_not_make_the_next_crowd_wait_for_ever() {
         pace.observe(&facts);
     }
     let quiet = pace.outlook(&drain.facts()).rate_per_second;
-    assert!(
-        (0.8..1.25).contains(&(quiet / busy)),
-        "{quiet} instead of {busy}"
-    );
+    assert!((0.8..1.25).contains(&(quiet / busy)), "{quiet} instead of {busy}");
 }
 
 #[test]
@@ -268,11 +250,7 @@ fn without_history_the_configuration_speaks() {
     assert_eq!(outlook.wait_seconds(0), 0);
     assert_eq!(outlook.wait_seconds(1), 1);
     assert_eq!(outlook.wait_seconds(600), 6);
-    assert_eq!(
-        outlook.wait_seconds(700),
-        106,
-        "600 slots, turned over each in 600 s"
-    );
+    assert_eq!(outlook.wait_seconds(700), 106, "600 slots, turned over each in 600 s");
 }
 
 #[test]
@@ -281,25 +259,12 @@ fn a_halted_line_says_a_day_and_a_later_opening_is_added() {
     drain.settings.opens_at_ms = 500_000;
     assert_eq!(drain.outlook().wait_seconds(100), 501);
     for settings in [
-        LineSettings {
-            paused: true,
-            ..drain.settings
-        },
-        LineSettings {
-            batch: 0,
-            ..drain.settings
-        },
-        LineSettings {
-            capacity: 0,
-            ..drain.settings
-        },
+        LineSettings { paused: true, ..drain.settings },
+        LineSettings { batch: 0, ..drain.settings },
+        LineSettings { capacity: 0, ..drain.settings },
     ] {
         drain.settings = settings;
-        assert_eq!(
-            drain.outlook().wait_seconds(1),
-            Outlook::WAIT_MAX_SECONDS,
-            "{settings:?}"
-        );
+        assert_eq!(drain.outlook().wait_seconds(1), Outlook::WAIT_MAX_SECONDS, "{settings:?}");
     }
 }
 
@@ -317,14 +282,9 @@ fn a_changed_batch_or_capacity_shows_at_once() {
 fn a_lost_counter_forgets_the_history() {
     let mut drain = Drain::new(7, Session::Exponential, 20.0, 1000, 100);
     drain.run(300, 1000);
-    let fresh = Pace::new(ACTIVE_TTL)
-        .outlook(&drain.facts())
-        .rate_per_second;
+    let fresh = Pace::new(ACTIVE_TTL).outlook(&drain.facts()).rate_per_second;
     assert!(drain.outlook().rate_per_second > 10.0 * fresh);
-    let lost = BoardFacts {
-        promoted: 3,
-        ..drain.facts()
-    };
+    let lost = BoardFacts { promoted: 3, ..drain.facts() };
     drain.pace.observe(&lost);
     let after = drain.pace.outlook(&drain.facts()).rate_per_second;
     assert!((after - fresh).abs() < 1e-9, "{after}");

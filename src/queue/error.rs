@@ -95,10 +95,7 @@ impl From<QueueError> for Problem {
             QueueError::UnknownConcert { concert } => {
                 Self::new(Code::UnknownConcert).with("concertId", concert)
             }
-            QueueError::StillWaiting {
-                position,
-                poll_after,
-            } => Self::new(Code::StillWaiting)
+            QueueError::StillWaiting { position, poll_after } => Self::new(Code::StillWaiting)
                 .with("queuePosition", position)
                 .with("pollAfter", poll_after.seconds())
                 .retry_after(Duration::from_secs(poll_after.retry_after_seconds())),

@@ -89,11 +89,7 @@ impl PollAfter {
             .min(longest / (1.0 + Self::JITTER));
         let factor = 1.0 - Self::JITTER + 2.0 * Self::JITTER * jitter.clamp(0.0, 1.0);
         let tenths_max = tenths_below(longest).max(1);
-        Self {
-            tenths: tenths_below(base * factor)
-                .max(Self::TENTHS_MIN)
-                .min(tenths_max),
-        }
+        Self { tenths: tenths_below(base * factor).max(Self::TENTHS_MIN).min(tenths_max) }
     }
 
     /// Seconds with one decimal, as `pollAfter` says it.

@@ -70,10 +70,7 @@ impl Line {
 
     /// Makes sure that Redis gives no number twice.
     pub async fn settle(&self, concert: &Concert) -> Result<Settled, RedisError> {
-        let call = Settle {
-            concert,
-            floor: self.floor(),
-        };
+        let call = Settle { concert, floor: self.floor() };
         let settled = self.redis.run_unloaded(&call).await?;
         self.raise_floor(settled.last);
         self.learn_epoch(settled.epoch.as_deref());

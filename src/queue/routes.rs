@@ -43,9 +43,7 @@ impl FromFields for TokenRequest {
     const FIELDS: &'static [FieldSpec] = &[FieldSpec::optional("token", Kind::Text)];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self {
-            token: fields.text("token").map(str::to_owned),
-        })
+        Ok(Self { token: fields.text("token").map(str::to_owned) })
     }
 }
 
@@ -93,17 +91,11 @@ pub async fn join_line(
     let user = credentials.optional_user(request.user)?;
     let catalogue = app.concerts.load();
     let concert = match request.concert {
-        Some(id) => catalogue
-            .get(id)
-            .ok_or(QueueError::UnknownConcert { concert: id })?,
+        Some(id) => catalogue.get(id).ok_or(QueueError::UnknownConcert { concert: id })?,
         None => catalogue.default_concert().ok_or_else(which_concert)?,
     };
     let joined = app.queue.join(concert, user).await?;
-    let status = if joined.is_new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let status = if joined.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let view = StandingView::new(&joined.standing, Some(joined.token));
     Ok((status, retry_after(&joined.standing), Json(view)))
 }
@@ -123,10 +115,7 @@ pub async fn show_position(
         // Only a waiting token may be polled without saying who asks: nobody knows whose it is.
         standing.check_owner(credentials.optional_user(None)?)?;
     }
-    Ok((
-        retry_after(&standing),
-        Json(StandingView::new(&standing, None)),
-    ))
+    Ok((retry_after(&standing), Json(StandingView::new(&standing, None))))
 }
 
 /// `DELETE /user/token`: gives up a place, and the holds that go with it.

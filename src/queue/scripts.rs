@@ -23,13 +23,8 @@ static PROMOTE: LuaScript = LuaScript::new(
 );
 
 /// Every script of this slice that is loaded; `queue/settle` is not, it must come before loading.
-pub static SCRIPTS: &[&LuaScript] = &[
-    &BOARD,
-    &ENTER,
-    &PROMOTE,
-    &token_scripts::CLAIM,
-    &token_scripts::LEAVE,
-];
+pub static SCRIPTS: &[&LuaScript] =
+    &[&BOARD, &ENTER, &PROMOTE, &token_scripts::CLAIM, &token_scripts::LEAVE];
 
 /// Makes sure that this Redis process gives no number twice.
 #[derive(Debug)]
@@ -368,18 +363,12 @@ fn tick(promoted: u64, reply: &mut Reply) -> Result<PromoteTick, ReplyFault> {
 
 /// The next field as a place.
 pub(super) fn place(reply: &mut Reply) -> Result<Place, ReplyFault> {
-    optional_place(reply)?.ok_or(ReplyFault::Field {
-        index: 0,
-        expected: "a place",
-    })
+    optional_place(reply)?.ok_or(ReplyFault::Field { index: 0, expected: "a place" })
 }
 
 fn optional_place(reply: &mut Reply) -> Result<Option<Place>, ReplyFault> {
     // A counter that gave no number yet reads 0.
     let number = reply.optional_int::<i64>()?.filter(|number| *number != 0);
     let place = number.map(|number| Place::try_from(i128::from(number)));
-    place.transpose().map_err(|_| ReplyFault::Field {
-        index: 0,
-        expected: "a place",
-    })
+    place.transpose().map_err(|_| ReplyFault::Field { index: 0, expected: "a place" })
 }

@@ -87,14 +87,8 @@ pub struct Joined {
 
 /// Where a verified token was found.
 pub(super) enum Found {
-    Waiting {
-        position: u64,
-        board: Arc<Board>,
-    },
-    Active {
-        value: TokenValue,
-        expires_in_ms: u64,
-    },
+    Waiting { position: u64, board: Arc<Board> },
+    Active { value: TokenValue, expires_in_ms: u64 },
     Gone,
 }
 
@@ -137,18 +131,14 @@ impl Queue {
             Stands::Active { expires_in_ms } => self.active(concert.id, user, expires_in_ms),
             Stands::Waiting => match self.find(&line, concert, place).await? {
                 Found::Waiting { position, board } => self.waiting(concert.id, position, &board),
-                Found::Active {
-                    value,
-                    expires_in_ms,
-                } => self.active(concert.id, value.owner, expires_in_ms),
+                Found::Active { value, expires_in_ms } => {
+                    self.active(concert.id, value.owner, expires_in_ms)
+                }
                 // It was let in and expired, or left, since the group was answered.
                 Found::Gone => return Err(QueueError::OutcomeUnknown),
             },
         };
-        let token = Token {
-            concert: concert.id,
-            place,
-        };
+        let token = Token { concert: concert.id, place };
         Ok(Joined {
             token: token.sign(&self.0.keys).with_position(standing.position),
             standing,
@@ -161,10 +151,9 @@ impl Queue {
         let (line, concert, place) = self.open(token)?;
         match self.find(&line, &concert, place).await? {
             Found::Waiting { position, board } => Ok(self.waiting(concert.id, position, &board)),
-            Found::Active {
-                value,
-                expires_in_ms,
-            } => Ok(self.active(concert.id, value.owner, expires_in_ms)),
+            Found::Active { value, expires_in_ms } => {
+                Ok(self.active(concert.id, value.owner, expires_in_ms))
+            }
             Found::Gone => Err(QueueError::TokenExpired),
         }
     }
@@ -181,10 +170,7 @@ impl Queue {
             let call = Leave {
                 concert: &concert,
                 place,
-                user: value
-                    .as_deref()
-                    .and_then(TokenValue::parse)
-                    .and_then(|token| token.owner),
+                user: value.as_deref().and_then(TokenValue::parse).and_then(|token| token.owner),
                 asker,
                 version: Uuid::new_v4(),
             };
@@ -230,27 +216,16 @@ impl Queue {
         let inner = &self.0;
         let new = || {
             let (redis, concerts) = (inner.redis.clone(), inner.concerts.clone());
-            Arc::new(Line::new(
-                concert,
-                redis,
-                concerts,
-                Arc::clone(&inner.config),
-            ))
+            Arc::new(Line::new(concert, redis, concerts, Arc::clone(&inner.config)))
         };
         Arc::clone(inner.lines.write().entry(concert).or_insert_with(new))
     }
 
     /// Verifies a token and opens the line that it belongs to.
     pub(super) fn open(&self, token: &str) -> Result<(Arc<Line>, Arc<Concert>, Place), QueueError> {
-        let token = self
-            .0
-            .keys
-            .verify(token)
-            .map_err(QueueError::TokenInvalid)?;
+        let token = self.0.keys.verify(token).map_err(QueueError::TokenInvalid)?;
         let concert = self.0.concerts.get(token.concert);
-        let concert = concert.ok_or(QueueError::UnknownConcert {
-            concert: token.concert,
-        })?;
+        let concert = concert.ok_or(QueueError::UnknownConcert { concert: token.concert })?;
         Ok((self.line(concert.id), concert, token.place))
     }
 
@@ -300,10 +275,7 @@ impl Queue {
         let token = redis.get_with_ttl(&keys.token(place)).await;
         if let Some((value, expires_in_ms)) = token.map_err(QueueError::read)? {
             let value = TokenValue::parse(&value).ok_or(QueueError::TokenExpired)?;
-            return Ok(Found::Active {
-                value,
-                expires_in_ms,
-            });
+            return Ok(Found::Active { value, expires_in_ms });
         }
         // Redis may have lost the promotion, and with it the key: then the place waits again.
         let waits = redis.has_score(&keys.waiting, place.get()).await;
@@ -321,11 +293,7 @@ impl Queue {
         let wait_seconds = board.estimated_wait_seconds(position);
         Standing {
             concert,
-            status: if board.facts().is_sold_out() {
-                Status::SoldOut
-            } else {
-                Status::Waiting
-            },
+            status: if board.facts().is_sold_out() { Status::SoldOut } else { Status::Waiting },
             position,
             estimated_wait_seconds: wait_seconds,
             poll_after: self.poll_after(wait_seconds),

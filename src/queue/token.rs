@@ -105,10 +105,7 @@ impl TokenKeys {
     /// never contains any part of the text.
     pub fn parse(text: &str) -> Result<Self, TokenKeyFault> {
         let (first, others) = token_keys::parse(text, Self::KEYS_MAX)?;
-        Ok(Self {
-            first: state(&first),
-            others: others.iter().map(state).collect(),
-        })
+        Ok(Self { first: state(&first), others: others.iter().map(state).collect() })
     }
 
     /// A new random key as hex text, for [`Self::parse`].
@@ -160,10 +157,7 @@ fn mac(key: &Hmac<Sha256>, token: Token) -> u64 {
     hmac.update(&token.concert.get().to_be_bytes());
     hmac.update(&token.place.get().to_be_bytes());
     let digest = hmac.finalize().into_bytes();
-    let first = digest
-        .iter()
-        .take(8)
-        .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let first = digest.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
     first >> (64 - MAC_BITS)
 }
 
@@ -184,11 +178,7 @@ fn parse_id(text: &str) -> Option<Uuid> {
 
 /// Spreads the 122 payload bits around version 8 and the RFC variant.
 fn uuid_of(payload: u128) -> Uuid {
-    let (top, middle, low) = (
-        payload >> 74,
-        payload >> 62 & 0xfff,
-        payload & ((1 << 62) - 1),
-    );
+    let (top, middle, low) = (payload >> 74, payload >> 62 & 0xfff, payload & ((1 << 62) - 1));
     Uuid::from_u128(top << 80 | 8 << 76 | middle << 64 | 0b10 << 62 | low)
 }
 
@@ -280,26 +270,16 @@ mod tests {
 
     #[test]
     fn keys_rotate_in_two_steps_without_refusing_anybody() {
-        let servers = [
-            ONE.to_owned(),
-            format!("{ONE},{TWO}"),
-            format!("{TWO},{ONE}"),
-        ]
-        .map(|k| keys(&k));
+        let servers =
+            [ONE.to_owned(), format!("{ONE},{TWO}"), format!("{TWO},{ONE}")].map(|k| keys(&k));
         for pair in servers.windows(2) {
             for (signer, verifier) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
                 let text = token(3, 99).sign(signer).with_position(5);
                 assert_eq!(verifier.verify(&text), Ok(token(3, 99)));
             }
         }
-        assert_eq!(
-            token(3, 99).sign(&servers[0]),
-            token(3, 99).sign(&servers[1])
-        );
-        assert_ne!(
-            token(3, 99).sign(&servers[1]),
-            token(3, 99).sign(&servers[2])
-        );
+        assert_eq!(token(3, 99).sign(&servers[0]), token(3, 99).sign(&servers[1]));
+        assert_ne!(token(3, 99).sign(&servers[1]), token(3, 99).sign(&servers[2]));
     }
 
     /// Computed apart from this code, with Python's hmac and uuid: the layout is a promise to every
@@ -314,42 +294,17 @@ mod tests {
     fn the_tail_is_checked_for_form_only() {
         let keys = keys(ONE);
         let id = token(1, 42).sign(&keys).uuid().to_string();
-        for tail in [
-            "",
-            "_0",
-            "_7",
-            "_00000000000000000001",
-            "_99999999999999999999",
-        ] {
-            assert_eq!(
-                keys.verify(&format!("{id}{tail}")),
-                Ok(token(1, 42)),
-                "{tail}"
-            );
+        for tail in ["", "_0", "_7", "_00000000000000000001", "_99999999999999999999"] {
+            assert_eq!(keys.verify(&format!("{id}{tail}")), Ok(token(1, 42)), "{tail}");
         }
-        for tail in [
-            "_",
-            "_-1",
-            "_+1",
-            "_1.0",
-            "_1 ",
-            " ",
-            "_000000000000000000001",
-            "-1",
-            "_1_2",
-        ] {
+        for tail in ["_", "_-1", "_+1", "_1.0", "_1 ", " ", "_000000000000000000001", "-1", "_1_2"]
+        {
             let text = format!("{id}{tail}");
             assert_eq!(keys.verify(&text), Err(TokenInvalid::Malformed), "{tail}");
         }
         let simple = token(1, 42).sign(&keys).uuid().simple().to_string();
         let urn = token(1, 42).sign(&keys).uuid().urn().to_string();
-        for text in [
-            simple,
-            urn,
-            format!("{{{id}}}"),
-            "é".repeat(18),
-            "x".repeat(10_000),
-        ] {
+        for text in [simple, urn, format!("{{{id}}}"), "é".repeat(18), "x".repeat(10_000)] {
             assert_eq!(keys.verify(&text), Err(TokenInvalid::Malformed), "{text}");
         }
     }

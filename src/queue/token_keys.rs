@@ -58,9 +58,7 @@ pub(super) fn generate() -> String {
     let mut key = [0; KEY_BYTES];
     rand::rng().fill_bytes(&mut key);
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    key.iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-        .collect()
+    key.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 fn decode(text: &str) -> Option<Key> {
@@ -68,9 +66,7 @@ fn decode(text: &str) -> Option<Key> {
         return bytes_of(text.bytes(), hex_digit, 4);
     }
     let text = text.strip_suffix('=').unwrap_or(text);
-    (text.len() == BASE64_CHARS)
-        .then(|| bytes_of(text.bytes(), base64_digit, 6))
-        .flatten()
+    (text.len() == BASE64_CHARS).then(|| bytes_of(text.bytes(), base64_digit, 6)).flatten()
 }
 
 /// Packs digits of `width` bits; bits left over at the end must be zero.
@@ -130,12 +126,7 @@ mod tests {
 
     #[test]
     fn a_key_is_hex_or_either_base64_with_or_without_padding() {
-        for text in [
-            HEX,
-            &HEX.to_uppercase(),
-            BASE64,
-            BASE64.trim_end_matches('='),
-        ] {
+        for text in [HEX, &HEX.to_uppercase(), BASE64, BASE64.trim_end_matches('=')] {
             assert_eq!(parse(text, 8), Ok((counting(), Vec::new())), "{text}");
         }
         let standard = "+/".repeat(21) + "8=";
@@ -153,15 +144,7 @@ mod tests {
     #[test]
     fn a_fault_names_the_key_by_its_number() {
         let malformed = |number| Err(TokenKeyFault::Malformed { number });
-        for text in [
-            "",
-            " ",
-            &HEX[1..],
-            &format!("{HEX}0"),
-            "x",
-            &BASE64[1..],
-            "é",
-        ] {
+        for text in ["", " ", &HEX[1..], &format!("{HEX}0"), "x", &BASE64[1..], "é"] {
             assert_eq!(parse(text, 8), malformed(1), "{text}");
         }
         // 43 characters are 258 bits: the last two must be zero, or two texts would be one key.
@@ -172,10 +155,7 @@ mod tests {
         let twice = parse(&format!("{HEX},{BASE64}"), 8);
         assert_eq!(twice, Err(TokenKeyFault::Repeated { number: 2 }));
         let many: Vec<String> = (10..19).map(|key| key.to_string().repeat(32)).collect();
-        assert_eq!(
-            parse(&many.join(","), 8),
-            Err(TokenKeyFault::TooMany { max: 8 })
-        );
+        assert_eq!(parse(&many.join(","), 8), Err(TokenKeyFault::TooMany { max: 8 }));
         assert!(parse(&many[..8].join(","), 8).is_ok());
     }
 

@@ -129,11 +129,7 @@ impl ScriptCall for Leave<'_> {
         args.key(&keys.active).key(&keys.token(self.place));
         args.key(&keys.paying(self.place)).key(&keys.stats);
         // Without a user there are no holds, and the script does not look at this key.
-        args.key(
-            &self
-                .user
-                .map_or_else(|| keys.users.clone(), |user| keys.holds(user)),
-        );
+        args.key(&self.user.map_or_else(|| keys.users.clone(), |user| keys.holds(user)));
         args.int(self.place.get());
         write_user(args, self.user);
         write_user(args, self.asker);
@@ -147,9 +143,7 @@ impl ScriptCall for Leave<'_> {
 
     fn decode(tag: &str, mut reply: Reply) -> Result<LeaveOutcome, ReplyFault> {
         match tag {
-            "left" => Ok(LeaveOutcome::Left {
-                released: reply.int()?,
-            }),
+            "left" => Ok(LeaveOutcome::Left { released: reply.int()? }),
             "not_yours" => Ok(LeaveOutcome::NotYours),
             "other_user" => Ok(LeaveOutcome::OtherUser),
             "paying" => Ok(LeaveOutcome::Paying),
@@ -196,8 +190,5 @@ fn write_user(args: &mut Args, user: Option<UserId>) {
 fn user(reply: &mut Reply) -> Result<Option<UserId>, ReplyFault> {
     let number = reply.optional_int::<i64>()?;
     let user = number.map(|number| UserId::try_from(i128::from(number)));
-    user.transpose().map_err(|_| ReplyFault::Field {
-        index: 1,
-        expected: "a user id",
-    })
+    user.transpose().map_err(|_| ReplyFault::Field { index: 1, expected: "a user id" })
 }

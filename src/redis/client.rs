@@ -91,11 +91,7 @@ impl Redis {
 
     /// Sends one command: permit → breaker → options → timeout.
     pub(super) async fn send(&self, command: Command) -> Result<Value, RedisError> {
-        let _permit = self
-            .0
-            .permits
-            .try_acquire()
-            .map_err(|_| RedisError::Overloaded)?;
+        let _permit = self.0.permits.try_acquire().map_err(|_| RedisError::Overloaded)?;
         if !self.is_up() {
             return Err(RedisError::Unavailable);
         }
@@ -124,21 +120,14 @@ impl Redis {
             ..Options::default()
         };
         let custom = CustomCommand::new_static(command.name, command.hash, false);
-        self.0
-            .client
-            .with_options(&options)
-            .custom(custom, command.args)
-            .await
+        self.0.client.with_options(&options).custom(custom, command.args).await
     }
 
     fn count_failure(&self) {
         let breaker = &self.0.breaker;
         let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= breaker.failures_max && !breaker.open.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                failures,
-                "Redis does not answer: calls are refused until it does"
-            );
+            tracing::warn!(failures, "Redis does not answer: calls are refused until it does");
             tokio::spawn(self.clone().probe());
         }
     }
@@ -147,11 +136,7 @@ impl Redis {
     async fn probe(self) {
         loop {
             tokio::time::sleep(PROBE_EVERY).await;
-            if self
-                .raw(Command::of_server("PING", Vec::new()))
-                .await
-                .is_ok()
-            {
+            if self.raw(Command::of_server("PING", Vec::new())).await.is_ok() {
                 self.0.breaker.failures.store(0, Ordering::Relaxed);
                 self.0.breaker.open.store(false, Ordering::Relaxed);
                 tracing::info!("Redis answers again");
@@ -185,13 +170,7 @@ pub(super) struct Command {
 impl Command {
     /// A command about the server, not about a key.
     pub(super) fn of_server(name: &'static str, args: Vec<Value>) -> Self {
-        Self {
-            what: name,
-            name,
-            hash: ClusterHash::Random,
-            args,
-            timeout: None,
-        }
+        Self { what: name, name, hash: ClusterHash::Random, args, timeout: None }
     }
 }
 

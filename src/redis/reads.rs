@@ -8,9 +8,7 @@ use super::{Key, Redis, RedisError};
 impl Redis {
     /// Whether the connection was up and `PING` was answered just now.
     pub async fn ping(&self) -> Result<(), RedisError> {
-        self.send(Command::of_server("PING", Vec::new()))
-            .await
-            .map(|_| ())
+        self.send(Command::of_server("PING", Vec::new())).await.map(|_| ())
     }
 
     /// `GET`.
@@ -42,10 +40,7 @@ impl Redis {
     /// `HGETALL`: the fields of a small hash, with their values.
     pub async fn hash(&self, key: &Key) -> Result<Vec<(String, String)>, RedisError> {
         let value = self.read("HGETALL", key, []).await?;
-        let fields = value
-            .into_map()
-            .map(fred::types::Map::inner)
-            .unwrap_or_default();
+        let fields = value.into_map().map(fred::types::Map::inner).unwrap_or_default();
         let text = |(field, value): (fred::types::Key, Value)| {
             field.into_string().zip(value.into_string())
         };
@@ -63,10 +58,7 @@ impl Redis {
     pub async fn config_get(&self, name: &'static str) -> Result<Option<String>, RedisError> {
         let args = vec![Value::from_static_str("GET"), Value::from_static_str(name)];
         let value = self.send(Command::of_server("CONFIG", args)).await?;
-        let entry = value
-            .into_map()
-            .ok()
-            .and_then(|map| map.inner().into_values().next());
+        let entry = value.into_map().ok().and_then(|map| map.inner().into_values().next());
         Ok(entry.and_then(Value::into_string))
     }
 
@@ -80,13 +72,6 @@ impl Redis {
         args.push(Value::String(key.0.clone()));
         args.extend(rest);
         let hash = ClusterHash::FirstKey;
-        self.send(Command {
-            what: command,
-            name: command,
-            hash,
-            args,
-            timeout: None,
-        })
-        .await
+        self.send(Command { what: command, name: command, hash, args, timeout: None }).await
     }
 }

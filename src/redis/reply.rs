@@ -31,14 +31,8 @@ pub struct Reply {
 impl Reply {
     pub(super) fn new(value: Value) -> Result<Self, ReplyFault> {
         match value {
-            Value::Array(fields) => Ok(Self {
-                fields: fields.into_iter(),
-                index: 0,
-            }),
-            _ => Err(ReplyFault::Field {
-                index: 0,
-                expected: "an array",
-            }),
+            Value::Array(fields) => Ok(Self { fields: fields.into_iter(), index: 0 }),
+            _ => Err(ReplyFault::Field { index: 0, expected: "an array" }),
         }
     }
 
@@ -51,16 +45,11 @@ impl Reply {
     fn next(&mut self, expected: &'static str) -> Result<Value, ReplyFault> {
         let index = self.index;
         self.index += 1;
-        self.fields
-            .next()
-            .ok_or(ReplyFault::Field { index, expected })
+        self.fields.next().ok_or(ReplyFault::Field { index, expected })
     }
 
     fn fault(&self, expected: &'static str) -> ReplyFault {
-        ReplyFault::Field {
-            index: self.index.saturating_sub(1),
-            expected,
-        }
+        ReplyFault::Field { index: self.index.saturating_sub(1), expected }
     }
 
     /// The next field as text (a tag, an id, a number as a string).
@@ -80,14 +69,10 @@ impl Reply {
         let number = match self.next("an integer")? {
             Value::Integer(number) => Some(number),
             Value::String(text) => text.parse::<i64>().ok(),
-            Value::Bytes(bytes) => std::str::from_utf8(&bytes)
-                .ok()
-                .and_then(|t| t.parse().ok()),
+            Value::Bytes(bytes) => std::str::from_utf8(&bytes).ok().and_then(|t| t.parse().ok()),
             _ => None,
         };
-        number
-            .and_then(|n| T::try_from(n).ok())
-            .ok_or_else(|| self.fault("an integer in range"))
+        number.and_then(|n| T::try_from(n).ok()).ok_or_else(|| self.fault("an integer in range"))
     }
 
     /// The next field as an integer, or nothing if Redis sent nil or an empty string.
@@ -110,10 +95,7 @@ impl Reply {
     /// The next field as an array of its own.
     pub fn list(&mut self) -> Result<Self, ReplyFault> {
         match self.next("an array")? {
-            Value::Array(fields) => Ok(Self {
-                fields: fields.into_iter(),
-                index: 0,
-            }),
+            Value::Array(fields) => Ok(Self { fields: fields.into_iter(), index: 0 }),
             _ => Err(self.fault("an array")),
         }
     }
@@ -146,15 +128,9 @@ mod tests {
         assert_eq!(reply.text().as_deref(), Ok("held"));
         assert_eq!(reply.int::<u64>(), Ok(7));
         assert_eq!(reply.int::<u64>(), Ok(8));
-        assert!(matches!(
-            reply.int::<u64>(),
-            Err(ReplyFault::Field { index: 3, .. })
-        ));
+        assert!(matches!(reply.int::<u64>(), Err(ReplyFault::Field { index: 3, .. })));
         assert_eq!(reply.optional_int::<u64>(), Ok(None));
         assert!(reply.int::<u64>().is_err(), "negative numbers do not fit");
-        assert!(matches!(
-            reply.text(),
-            Err(ReplyFault::Field { index: 6, .. })
-        ));
+        assert!(matches!(reply.text(), Err(ReplyFault::Field { index: 6, .. })));
     }
 }

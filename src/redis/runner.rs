@@ -59,10 +59,7 @@ impl Redis {
                 reply => return decode::<C>(reply?),
             }
         }
-        Err(RedisError::NotReady(format!(
-            "script {} is forgotten again and again",
-            script.name
-        )))
+        Err(RedisError::NotReady(format!("script {} is forgotten again and again", script.name)))
     }
 
     /// Runs `call` by its source: only for the step that must come before scripts are loaded.
@@ -90,10 +87,7 @@ impl Redis {
             loaded.map_err(|source| classify(script.name, source))?;
         }
         self.0.loads.fetch_add(1, Ordering::Release);
-        tracing::info!(
-            scripts = self.0.scripts.len(),
-            "loaded the scripts into Redis"
-        );
+        tracing::info!(scripts = self.0.scripts.len(), "loaded the scripts into Redis");
         Ok(())
     }
 }
@@ -108,13 +102,7 @@ fn evaluate<C: ScriptCall>(
     let mut args = Args::default();
     call.write(&mut args);
     let what = C::script().name;
-    Command {
-        what,
-        name,
-        hash: ClusterHash::Offset(2),
-        args: args.into_command(first),
-        timeout,
-    }
+    Command { what, name, hash: ClusterHash::Offset(2), args: args.into_command(first), timeout }
 }
 
 fn decode<C: ScriptCall>(value: Value) -> Result<C::Outcome, RedisError> {
@@ -123,10 +111,7 @@ fn decode<C: ScriptCall>(value: Value) -> Result<C::Outcome, RedisError> {
         let tag = reply.text()?;
         C::decode(&tag, reply)
     };
-    read(value).map_err(|source| RedisError::Reply {
-        script: C::script().name,
-        source,
-    })
+    read(value).map_err(|source| RedisError::Reply { script: C::script().name, source })
 }
 
 fn is_noscript(error: &FredError) -> bool {

@@ -23,16 +23,11 @@ impl LuaScript {
     /// Declares a script; its SHA-1 is computed at the first use.
     #[must_use]
     pub const fn new(name: &'static str, source: &'static str) -> Self {
-        Self {
-            name,
-            source,
-            sha: OnceLock::new(),
-        }
+        Self { name, source, sha: OnceLock::new() }
     }
 
     pub(super) fn sha(&self) -> &Str {
-        self.sha
-            .get_or_init(|| Str::from(fred::util::sha1_hash(self.source)))
+        self.sha.get_or_init(|| Str::from(fred::util::sha1_hash(self.source)))
     }
 }
 
@@ -98,9 +93,7 @@ impl Args {
     pub(super) fn into_command(self, first: Str) -> Vec<Value> {
         let mut command = Vec::with_capacity(2 + self.keys.len() + self.argv.len());
         command.push(Value::String(first));
-        command.push(Value::Integer(
-            i64::try_from(self.keys.len()).unwrap_or(i64::MAX),
-        ));
+        command.push(Value::Integer(i64::try_from(self.keys.len()).unwrap_or(i64::MAX)));
         command.extend(self.keys);
         command.extend(self.argv);
         command

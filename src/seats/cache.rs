@@ -92,11 +92,7 @@ impl SeatLists {
         if let Some(slot) = self.slots.read().get(&(concert, date)) {
             return slot.clone();
         }
-        self.slots
-            .write()
-            .entry((concert, date))
-            .or_default()
-            .clone()
+        self.slots.write().entry((concert, date)).or_default().clone()
     }
 }
 

@@ -139,9 +139,7 @@ impl SoldSeats {
     /// The sold seats, ascending.
     pub fn iter(&self) -> impl Iterator<Item = SeatNumber> + '_ {
         let numbers = self.0.iter().zip(0_i128..).flat_map(|(bits, byte)| {
-            (0..8)
-                .filter(move |bit| bits & (0x80 >> bit) != 0)
-                .map(move |bit| byte * 8 + bit)
+            (0..8).filter(move |bit| bits & (0x80 >> bit) != 0).map(move |bit| byte * 8 + bit)
         });
         // A bit outside of the range is no seat; nobody sets one.
         numbers.filter_map(|number| SeatNumber::try_from(number).ok())
@@ -212,10 +210,7 @@ mod tests {
     fn a_selection_is_some_different_seats() {
         let new = |numbers: &[u32]| SeatSelection::new(numbers.iter().copied().map(seat).collect());
         assert_eq!(new(&[]), Err(BadSelection::Length { given: 0 }));
-        assert_eq!(
-            new(&[3, 1, 3]),
-            Err(BadSelection::Repeated { seat: seat(3) })
-        );
+        assert_eq!(new(&[3, 1, 3]), Err(BadSelection::Repeated { seat: seat(3) }));
         let many: Vec<_> = (1..=21).collect();
         assert_eq!(new(&many), Err(BadSelection::Length { given: 21 }));
         let asked = new(&[9, 2]).expect("a selection");

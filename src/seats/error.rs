@@ -19,10 +19,7 @@ pub enum SeatsError {
         date: NamedDate,
     },
     /// No date was given, and the concert has several.
-    #[error(
-        "concertDate is missing: the concert can be booked for {}",
-        listed(dates)
-    )]
+    #[error("concertDate is missing: the concert can be booked for {}", listed(dates))]
     SeveralDates {
         /// Those that can be booked.
         dates: Vec<ConcertDate>,
@@ -97,11 +94,7 @@ pub enum SeatsError {
 }
 
 fn listed(dates: &[ConcertDate]) -> String {
-    dates
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    dates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A date in an error's words.
@@ -119,9 +112,7 @@ impl std::fmt::Display for NamedDate {
 
 impl SeatsError {
     pub(super) fn unknown_date(date: ConcertDate) -> Self {
-        Self::UnknownDate {
-            date: NamedDate(Some(date)),
-        }
+        Self::UnknownDate { date: NamedDate(Some(date)) }
     }
 }
 
@@ -140,17 +131,17 @@ impl From<&SeatsError> for Problem {
             SeatsError::SeveralDates { dates } => Self::new(Code::BadRequest)
                 .with("field", "concertDate")
                 .with("availableDates", dates),
-            SeatsError::UnknownSeat { seat, last } => Self::new(Code::UnknownSeat)
-                .with("seatNumber", seat)
-                .with("seats", last),
+            SeatsError::UnknownSeat { seat, last } => {
+                Self::new(Code::UnknownSeat).with("seatNumber", seat).with("seats", last)
+            }
             SeatsError::UnknownReservation => Self::new(Code::UnknownReservation),
             SeatsError::TokenExpired => Self::new(Code::TokenExpired),
             SeatsError::NotYours => Self::new(Code::NotYours),
             SeatsError::Taken { seat } => Self::new(Code::SeatTaken).with("seatNumber", seat),
             SeatsError::Sold { seat } => Self::new(Code::SeatSold).with("seatNumber", seat),
-            SeatsError::HoldLimit { limit, held } => Self::new(Code::HoldLimit)
-                .with("limit", limit)
-                .with("held", held),
+            SeatsError::HoldLimit { limit, held } => {
+                Self::new(Code::HoldLimit).with("limit", limit).with("held", held)
+            }
             SeatsError::SessionEnding { ends_at } => {
                 Self::new(Code::SessionEnding).with("sessionEndsAt", ends_at)
             }
@@ -175,13 +166,11 @@ impl From<super::domain::BadSelection> for Problem {
     fn from(error: super::domain::BadSelection) -> Self {
         use super::domain::BadSelection;
         let problem = match error {
-            BadSelection::Length { .. } => Self::new(Code::OutOfRange)
-                .with("min", 1)
-                .with("max", SeatSelection::SEATS_MAX),
+            BadSelection::Length { .. } => {
+                Self::new(Code::OutOfRange).with("min", 1).with("max", SeatSelection::SEATS_MAX)
+            }
             BadSelection::Repeated { seat } => Self::new(Code::BadRequest).with("seatNumber", seat),
         };
-        problem
-            .with("field", "seatNumbers")
-            .detail(format!("seatNumbers: {error}"))
+        problem.with("field", "seatNumbers").detail(format!("seatNumbers: {error}"))
     }
 }

@@ -58,14 +58,8 @@ impl Seats {
     async fn sweep(&self, concert: &Arc<Concert>, date: ConcertDate) -> Result<u32, RedisError> {
         let mut lapsed = 0;
         for _ in 0..CALLS_MAX {
-            let swept = self
-                .redis
-                .run(&SweepHolds {
-                    concert,
-                    date,
-                    version: Uuid::now_v7(),
-                })
-                .await?;
+            let swept =
+                self.redis.run(&SweepHolds { concert, date, version: Uuid::now_v7() }).await?;
             lapsed += swept;
             if swept < SweepHolds::SEATS_MAX {
                 break;

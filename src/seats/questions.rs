@@ -54,11 +54,7 @@ impl SoldQuestions {
     /// Questions to `database`, each answered within `timeout` or not at all.
     #[must_use]
     pub fn new(database: PgPool, timeout: Duration) -> Self {
-        Self {
-            database,
-            timeout,
-            waiting: Arc::default(),
-        }
+        Self { database, timeout, waiting: Arc::default() }
     }
 
     /// For each of `seats` whether it was ever sold, in their order.
@@ -87,10 +83,8 @@ impl SoldQuestions {
 
     async fn ask_until_none_waits(self) {
         while let Some(questions) = self.next_questions() {
-            let seats: Vec<SeatKey> = questions
-                .iter()
-                .flat_map(|question| question.seats.iter().copied())
-                .collect();
+            let seats: Vec<SeatKey> =
+                questions.iter().flat_map(|question| question.seats.iter().copied()).collect();
             match sql::ever_sold(&self.database, &seats).await {
                 Ok(sold) => {
                     let mut sold = sold.into_iter();
@@ -115,9 +109,7 @@ impl SoldQuestions {
     fn next_questions(&self) -> Option<Vec<Question>> {
         let mut waiting = self.waiting.lock();
         // Those whose caller gave up are not worth a statement.
-        waiting
-            .questions
-            .retain(|question| !question.answer.is_closed());
+        waiting.questions.retain(|question| !question.answer.is_closed());
         if waiting.questions.is_empty() {
             waiting.asking -= 1;
             return None;

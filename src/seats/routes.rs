@@ -24,9 +24,7 @@ impl FromFields for DatesRequest {
     const FIELDS: &'static [FieldSpec] = &[FieldSpec::optional("concertId", Kind::Integer)];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self {
-            concert: fields.optional_number("concertId")?,
-        })
+        Ok(Self { concert: fields.optional_number("concertId")? })
     }
 }
 
@@ -76,15 +74,9 @@ impl FromFields for ReserveRequest {
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         let as_list = fields.has("seatNumbers");
         if as_list == fields.has("seatNumber") {
-            let how_many = if as_list {
-                "both are given"
-            } else {
-                "is missing"
-            };
-            return Err(
-                Problem::bad_request(format!("seatNumber or seatNumbers: {how_many}"))
-                    .with("field", "seatNumber"),
-            );
+            let how_many = if as_list { "both are given" } else { "is missing" };
+            return Err(Problem::bad_request(format!("seatNumber or seatNumbers: {how_many}"))
+                .with("field", "seatNumber"));
         }
         Ok(Self {
             user: fields.number("userId")?,
@@ -201,10 +193,7 @@ impl ReservedView {
                 seats: HoldView::all(concert, holds),
             }
         } else {
-            Self::One {
-                status,
-                hold: first,
-            }
+            Self::One { status, hold: first }
         })
     }
 }
@@ -228,10 +217,7 @@ pub async fn list_dates(
     QueryOrBody(request): QueryOrBody<DatesRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.optional_user(None)?;
-    let admitted = app
-        .queue
-        .admit(credentials.token()?, request.concert, user)
-        .await?;
+    let admitted = app.queue.admit(credentials.token()?, request.concert, user).await?;
     let available_dates = app.seats.dates(&admitted.concert).await?;
     Ok(Json(DatesView { available_dates }))
 }
@@ -254,10 +240,7 @@ pub async fn list_seats(
         app.seats.version(named.as_deref(), request.date),
     );
     let admitted = admitted?;
-    let body = app
-        .seats
-        .list(&admitted.concert, request.date, seen?)
-        .await?;
+    let body = app.seats.list(&admitted.concert, request.date, seen?).await?;
     Ok(EncodedJson(body))
 }
 
@@ -273,30 +256,11 @@ pub async fn reserve_seats(
     JsonBody(request): JsonBody<ReserveRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.user(request.user)?;
-    let admitted = app
-        .queue
-        .admit(credentials.token()?, request.concert, Some(user))
-        .await?;
-    let (concert, holder) = (
-        &admitted.concert,
-        Holder {
-            user,
-            place: admitted.place,
-        },
-    );
-    let reserved = app
-        .seats
-        .reserve(concert, holder, request.date, &request.seats)
-        .await?;
-    let status = if reserved.is_new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((
-        status,
-        Json(ReservedView::new(concert, &reserved.holds, request.as_list)),
-    ))
+    let admitted = app.queue.admit(credentials.token()?, request.concert, Some(user)).await?;
+    let (concert, holder) = (&admitted.concert, Holder { user, place: admitted.place });
+    let reserved = app.seats.reserve(concert, holder, request.date, &request.seats).await?;
+    let status = if reserved.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(ReservedView::new(concert, &reserved.holds, request.as_list))))
 }
 
 /// `DELETE /concert/reserve`: gives a hold back.
@@ -309,18 +273,9 @@ pub async fn release_seat(
     QueryOrBody(request): QueryOrBody<ReleaseRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.user(request.user)?;
-    let admitted = app
-        .queue
-        .admit(credentials.token()?, request.concert, Some(user))
-        .await?;
-    let holder = Holder {
-        user,
-        place: admitted.place,
-    };
-    let hold = app
-        .seats
-        .release(&admitted.concert, holder, request.reservation)
-        .await?;
+    let admitted = app.queue.admit(credentials.token()?, request.concert, Some(user)).await?;
+    let holder = Holder { user, place: admitted.place };
+    let hold = app.seats.release(&admitted.concert, holder, request.reservation).await?;
     Ok(Json(ReleasedView {
         reservation_id: hold.reservation,
         concert_date: hold.date,
@@ -346,9 +301,7 @@ mod tests {
             .header(CONTENT_TYPE, "application/json")
             .body(Body::from(body.to_string()))
             .unwrap();
-        JsonBody::from_request(request, &())
-            .await
-            .map(|JsonBody(request)| request)
+        JsonBody::from_request(request, &()).await.map(|JsonBody(request)| request)
     }
 
     #[rstest]
@@ -371,9 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_seat_or_a_list_of_them_may_be_asked_for() {
-        let one = read(json!({"userId": 1, "concertId": 2, "seatNumber": 12}))
-            .await
-            .unwrap();
+        let one = read(json!({"userId": 1, "concertId": 2, "seatNumber": 12})).await.unwrap();
         assert!(!one.as_list && one.date.is_none());
         let list = json!({"userId": 1, "seatNumbers": [9, 3], "concertDate": "2030-12-24"});
         let list = read(list).await.unwrap();
@@ -393,14 +344,9 @@ mod tests {
             deadline_ms,
         };
         let now_ms = 1_735_443_000_000;
-        let holds = Holds {
-            now_ms,
-            holds: vec![hold(12, now_ms + 299_999), hold(13, now_ms + 60_000)],
-        };
-        let one = Holds {
-            now_ms,
-            holds: holds.holds[..1].to_vec(),
-        };
+        let holds =
+            Holds { now_ms, holds: vec![hold(12, now_ms + 299_999), hold(13, now_ms + 60_000)] };
+        let one = Holds { now_ms, holds: holds.holds[..1].to_vec() };
         let one = ReservedView::new(concert, &one, false);
         insta::assert_snapshot!(serde_json::to_string_pretty(&one).unwrap(), @r#"
         {

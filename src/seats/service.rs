@@ -59,30 +59,15 @@ impl Seats {
         config: SeatsConfig,
     ) -> Self {
         let questions = SoldQuestions::new(database, config.database_timeout);
-        Self {
-            redis,
-            concerts,
-            gates,
-            questions,
-            lists: Arc::default(),
-            config,
-        }
+        Self { redis, concerts, gates, questions, lists: Arc::default(), config }
     }
 
     /// The dates of `concert` that have a free seat and are not past, ascending.
     pub async fn dates(&self, concert: &Concert) -> Result<Vec<ConcertDate>, SeatsError> {
         self.generation(concert)?;
-        let reading = self
-            .redis
-            .run(&ReadDates { concert })
-            .await
-            .map_err(SeatsError::Read)?;
+        let reading = self.redis.run(&ReadDates { concert }).await.map_err(SeatsError::Read)?;
         let seats = concert.seats.get();
-        let free = concert
-            .dates
-            .iter()
-            .zip(&reading.unfree)
-            .filter(|(_, unfree)| **unfree < seats);
+        let free = concert.dates.iter().zip(&reading.unfree).filter(|(_, unfree)| **unfree < seats);
         let not_past = |date: &ConcertDate| reading.now_ms < concert.date_ends_ms(*date);
         Ok(free.map(|(date, _)| *date).filter(not_past).collect())
     }
@@ -117,13 +102,12 @@ impl Seats {
         self.generation(concert)?;
         let seen = match seen {
             Some(seen) => seen,
-            None => SeatLists::version(&self.redis, concert, date)
-                .await
-                .map_err(SeatsError::Read)?,
+            None => {
+                SeatLists::version(&self.redis, concert, date).await.map_err(SeatsError::Read)?
+            }
         };
         let list = self.lists.list(&self.redis, concert, date, seen).await;
-        list.map_err(SeatsError::Read)?
-            .ok_or_else(|| SeatsError::unknown_date(date))
+        list.map_err(SeatsError::Read)?.ok_or_else(|| SeatsError::unknown_date(date))
     }
 
     /// Holds all of `selection` for `holder`, or none; without a date on the only bookable one.
@@ -139,21 +123,14 @@ impl Seats {
     ) -> Result<Reserved, SeatsError> {
         let date = self.meant_date(concert, date).await?;
         if let Some(seat) = selection.beyond(concert.seats) {
-            return Err(SeatsError::UnknownSeat {
-                seat,
-                last: concert.seats,
-            });
+            return Err(SeatsError::UnknownSeat { seat, last: concert.seats });
         }
         let wish = Wish {
             concert: concert.clone(),
             generation: self.generation(concert)?,
             date,
             holder,
-            seats: selection
-                .seats()
-                .iter()
-                .map(|seat| (*seat, Uuid::now_v7()))
-                .collect(),
+            seats: selection.seats().iter().map(|seat| (*seat, Uuid::now_v7())).collect(),
         };
         let seats = self.clone();
         tokio::spawn(async move { seats.hold_and_confirm(&wish).await })
@@ -172,10 +149,7 @@ impl Seats {
         reservation: Uuid,
     ) -> Result<Hold, SeatsError> {
         let live = self.live_holds(concert, holder.user).await?;
-        let hold = live
-            .holds
-            .into_iter()
-            .find(|hold| hold.reservation == reservation);
+        let hold = live.holds.into_iter().find(|hold| hold.reservation == reservation);
         let hold = hold.ok_or(SeatsError::UnknownReservation)?;
         let release = ReleaseHolds {
             concert,
@@ -194,10 +168,7 @@ impl Seats {
 
     /// The live holds of `user` in `concert`, by date and seat.
     pub async fn live_holds(&self, concert: &Concert, user: UserId) -> Result<Holds, SeatsError> {
-        self.redis
-            .run(&ReadHolds { concert, user })
-            .await
-            .map_err(SeatsError::Read)
+        self.redis.run(&ReadHolds { concert, user }).await.map_err(SeatsError::Read)
     }
 
     fn generation(&self, concert: &Concert) -> Result<Generation, SeatsError> {
@@ -216,16 +187,10 @@ impl Seats {
             (None, [date]) => return Ok(*date),
             (None, _) => {}
         }
-        let reading = self
-            .redis
-            .run(&ReadDates { concert })
-            .await
-            .map_err(SeatsError::Read)?;
+        let reading = self.redis.run(&ReadDates { concert }).await.map_err(SeatsError::Read)?;
         let dates: Vec<_> = concert.bookable_dates(reading.now_ms).collect();
         match dates.as_slice() {
-            [] => Err(SeatsError::UnknownDate {
-                date: super::error::NamedDate(None),
-            }),
+            [] => Err(SeatsError::UnknownDate { date: super::error::NamedDate(None) }),
             [date] => Ok(*date),
             _ => Err(SeatsError::SeveralDates { dates }),
         }
@@ -236,15 +201,9 @@ impl Seats {
         // Those that were held before this request keep their own ids.
         let is_mine = |hold: &Hold| wish.seats.contains(&(hold.seat, hold.reservation));
         let made: Vec<_> = holds.holds.iter().filter(|hold| is_mine(hold)).collect();
-        let made: Vec<_> = made
-            .iter()
-            .map(|hold| (hold.seat, hold.reservation))
-            .collect();
+        let made: Vec<_> = made.iter().map(|hold| (hold.seat, hold.reservation)).collect();
         crate::crash::point("reserve.after_hold");
-        let asked = wish
-            .seats
-            .iter()
-            .map(|(seat, _)| (wish.concert.id, wish.date, *seat));
+        let asked = wish.seats.iter().map(|(seat, _)| (wish.concert.id, wish.date, *seat));
         let sold = match self.questions.ask(asked.collect()).await {
             Ok(sold) => sold,
             Err(no_answer) => return Err(self.give_up(wish, &made, no_answer).await),
@@ -255,10 +214,7 @@ impl Seats {
             .map(|index| wish.seats[index].0)
             .collect();
         match sold.first() {
-            None => Ok(Reserved {
-                is_new: !made.is_empty(),
-                holds,
-            }),
+            None => Ok(Reserved { is_new: !made.is_empty(), holds }),
             Some(first) => Err(self.withdraw(wish, &made, &sold, *first).await),
         }
     }
@@ -274,25 +230,22 @@ impl Seats {
             version: Uuid::now_v7(),
             seats: &wish.seats,
         };
-        Err(
-            match self.redis.run(&call).await.map_err(SeatsError::Write)? {
-                HoldOutcome::Held(holds) => return Ok(holds),
-                HoldOutcome::NotReady => SeatsError::NotReady,
-                HoldOutcome::TokenExpired => SeatsError::TokenExpired,
-                HoldOutcome::NotYours => SeatsError::NotYours,
-                HoldOutcome::Past => SeatsError::unknown_date(wish.date),
-                HoldOutcome::Paying => SeatsError::PaymentInProgress,
-                HoldOutcome::Sold(seat) => SeatsError::Sold { seat },
-                HoldOutcome::Taken(seat) => SeatsError::Taken { seat },
-                HoldOutcome::Limit(held) => SeatsError::HoldLimit {
-                    limit: self.config.max_seats_per_user,
-                    held,
-                },
-                HoldOutcome::SessionEnding(ends_ms) => SeatsError::SessionEnding {
-                    ends_at: concert.local_time(ends_ms),
-                },
-            },
-        )
+        Err(match self.redis.run(&call).await.map_err(SeatsError::Write)? {
+            HoldOutcome::Held(holds) => return Ok(holds),
+            HoldOutcome::NotReady => SeatsError::NotReady,
+            HoldOutcome::TokenExpired => SeatsError::TokenExpired,
+            HoldOutcome::NotYours => SeatsError::NotYours,
+            HoldOutcome::Past => SeatsError::unknown_date(wish.date),
+            HoldOutcome::Paying => SeatsError::PaymentInProgress,
+            HoldOutcome::Sold(seat) => SeatsError::Sold { seat },
+            HoldOutcome::Taken(seat) => SeatsError::Taken { seat },
+            HoldOutcome::Limit(held) => {
+                SeatsError::HoldLimit { limit: self.config.max_seats_per_user, held }
+            }
+            HoldOutcome::SessionEnding(ends_ms) => {
+                SeatsError::SessionEnding { ends_at: concert.local_time(ends_ms) }
+            }
+        })
     }
 
     /// PostgreSQL did not answer: gives back what this request made, and says whether that worked.
@@ -330,11 +283,7 @@ impl Seats {
             // PostgreSQL goes on refusing them, and the comparison with it repairs the mark.
             tracing::warn!(%error, "sold seats could not be marked");
         }
-        let rest: Vec<_> = made
-            .iter()
-            .copied()
-            .filter(|(seat, _)| !sold.contains(seat))
-            .collect();
+        let rest: Vec<_> = made.iter().copied().filter(|(seat, _)| !sold.contains(seat)).collect();
         if self.give_back(wish, &rest).await {
             SeatsError::Sold { seat: first }
         } else {

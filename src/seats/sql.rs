@@ -31,10 +31,7 @@ async fn ask(
     seats: &[SeatKey],
 ) -> Result<Vec<bool>, PgError> {
     let narrow = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let concerts: Vec<i32> = seats
-        .iter()
-        .map(|(concert, ..)| narrow(concert.get()))
-        .collect();
+    let concerts: Vec<i32> = seats.iter().map(|(concert, ..)| narrow(concert.get())).collect();
     let dates: Vec<NaiveDate> = seats.iter().map(|(_, date, _)| *date).collect();
     let numbers: Vec<i32> = seats.iter().map(|(.., seat)| narrow(seat.get())).collect();
     let rows = pool::answer(connection, |connection| {
@@ -59,9 +56,7 @@ async fn ask(
     .await?;
     let mut sold = vec![false; seats.len()];
     for position in rows {
-        let index = usize::try_from(position)
-            .ok()
-            .and_then(|position| position.checked_sub(1));
+        let index = usize::try_from(position).ok().and_then(|position| position.checked_sub(1));
         if let Some(sold) = index.and_then(|index| sold.get_mut(index)) {
             *sold = true;
         }

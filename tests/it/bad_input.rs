@@ -48,13 +48,7 @@ async fn send_text(
     body: String,
 ) -> Answer {
     let request = server.request(method, path).header("queue-token", token);
-    server
-        .answer(
-            request
-                .header("content-type", "application/json")
-                .body(body),
-        )
-        .await
+    server.answer(request.header("content-type", "application/json").body(body)).await
 }
 
 /// What the stores hold of this test: anything written would show.
@@ -70,13 +64,7 @@ async fn fingerprint(deployment: &Deployment, redis: &mut RawRedis) -> String {
         seen.push(format!("{:?}", redis.say(&command).await));
     }
     let database = deployment.database().await;
-    for table in [
-        "balances",
-        "payments",
-        "owned_seats",
-        "ledger",
-        "idempotency_keys",
-    ] {
+    for table in ["balances", "payments", "owned_seats", "ledger", "idempotency_keys"] {
         let sql = format!("select count(*) from {table}");
         let rows: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
             .fetch_one(&database)
@@ -102,30 +90,15 @@ async fn a_wrong_body_is_refused_by_every_route_and_nothing_is_written() {
             assert_eq!(answer.code(), "bad-request", "POST {path} {body:?}");
         }
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-        let deep = send_text(
-            &server,
-            "POST",
-            path,
-            &token,
-            format!("{{\"userId\":{deep}}}"),
-        )
-        .await;
+        let deep = send_text(&server, "POST", path, &token, format!("{{\"userId\":{deep}}}")).await;
         assert_eq!(deep.status, 400, "{deep:?}");
     }
-    for (body, _) in BODIES
-        .iter()
-        .filter(|(body, _)| !body.is_empty() && *body != "{}" && body.contains("user"))
+    for (body, _) in
+        BODIES.iter().filter(|(body, _)| !body.is_empty() && *body != "{}" && body.contains("user"))
     {
         let answer = send_text(&server, "POST", "/user/token", &token, (*body).to_owned()).await;
-        let expected = if *body == "{\"userId\":null}" {
-            vec![200, 201, 400]
-        } else {
-            vec![400]
-        };
-        assert!(
-            expected.contains(&answer.status),
-            "POST /user/token {body:?}: {answer:?}"
-        );
+        let expected = if *body == "{\"userId\":null}" { vec![200, 201, 400] } else { vec![400] };
+        assert!(expected.contains(&answer.status), "POST /user/token {body:?}: {answer:?}");
     }
     assert_eq!(fingerprint(&deployment, &mut redis).await, before);
 }
@@ -140,22 +113,10 @@ async fn a_number_out_of_range_is_422_wherever_it_stands() {
     for number in NUMBERS {
         let bodies = [
             ("/payment", format!("{{\"userId\":{number}}}")),
-            (
-                "/payment/charge",
-                format!("{{\"userId\":{number},\"amount\":1}}"),
-            ),
-            (
-                "/payment/charge",
-                format!("{{\"userId\":1,\"amount\":{number}}}"),
-            ),
-            (
-                "/concert/reserve",
-                format!("{{\"userId\":{number},\"seatNumber\":1}}"),
-            ),
-            (
-                "/concert/reserve",
-                format!("{{\"userId\":1,\"seatNumber\":{number}}}"),
-            ),
+            ("/payment/charge", format!("{{\"userId\":{number},\"amount\":1}}")),
+            ("/payment/charge", format!("{{\"userId\":1,\"amount\":{number}}}")),
+            ("/concert/reserve", format!("{{\"userId\":{number},\"seatNumber\":1}}")),
+            ("/concert/reserve", format!("{{\"userId\":1,\"seatNumber\":{number}}}")),
             (
                 "/concert/reserve",
                 format!("{{\"userId\":1,\"seatNumber\":1,\"concertId\":{number}}}"),
@@ -165,11 +126,7 @@ async fn a_number_out_of_range_is_422_wherever_it_stands() {
         ];
         for (path, body) in bodies {
             let answer = send_text(&server, "POST", path, &token, body.clone()).await;
-            assert_eq!(
-                answer.refusal(),
-                (422, "out-of-range"),
-                "POST {path} {body}"
-            );
+            assert_eq!(answer.refusal(), (422, "out-of-range"), "POST {path} {body}");
         }
         for path in [
             format!("/payment/balance?userId={number}"),
@@ -225,19 +182,12 @@ async fn a_wrong_query_is_refused_and_named() {
         let answer = server.get_as(&token, &path).await;
         assert_eq!(answer.refusal(), (400, "bad-request"), "GET {path}");
     }
-    let long = format!(
-        "/concert/available-seats?concertDate={}",
-        "9".repeat(10_000)
-    );
+    let long = format!("/concert/available-seats?concertDate={}", "9".repeat(10_000));
     assert_eq!(server.get_as(&token, &long).await.status, 400);
-    let past = server
-        .get_as(&token, "/concert/available-seats?concertDate=2020-01-01")
-        .await;
+    let past = server.get_as(&token, "/concert/available-seats?concertDate=2020-01-01").await;
     assert_eq!(past.refusal(), (404, "unknown-date"));
     let body: Option<Value> = Some(json!({"userId": 2}));
-    let differ = server
-        .send("GET", "/payment/balance?userId=1", Some(&token), body)
-        .await;
+    let differ = server.send("GET", "/payment/balance?userId=1", Some(&token), body).await;
     assert_eq!(differ.refusal(), (400, "ambiguous-input"));
 }
 
@@ -259,28 +209,16 @@ async fn tokens_that_are_not_ours_are_refused_before_any_look_up() {
         &format!("{uuid}__1"),
         &"a".repeat(10_000),
     ] {
-        for path in [
-            "/user/token/status",
-            "/concert/available-dates",
-            "/payment/balance?userId=1",
-        ] {
+        for path in ["/user/token/status", "/concert/available-dates", "/payment/balance?userId=1"]
+        {
             let answer = server.get_as(wrong, path).await;
-            assert_eq!(
-                answer.refusal(),
-                (401, "token-invalid"),
-                "{path} {wrong:.60}"
-            );
+            assert_eq!(answer.refusal(), (401, "token-invalid"), "{path} {wrong:.60}");
         }
     }
     // The tail is for people, whatever it says.
-    server
-        .get_as(&format!("{uuid}_999"), "/user/token/status")
-        .await
-        .expect(200);
+    server.get_as(&format!("{uuid}_999"), "/user/token/status").await.expect(200);
     let twice = server.request("GET", "/user/token/status");
-    let twice = twice
-        .header("queue-token", &token)
-        .header("queue-token", &token);
+    let twice = twice.header("queue-token", &token).header("queue-token", &token);
     assert_eq!(server.answer(twice).await.refusal(), (400, "bad-request"));
     let none = server.get("/user/token/status").await;
     assert_eq!(none.refusal(), (401, "token-missing"));
@@ -292,12 +230,9 @@ async fn an_idempotency_key_must_be_visible_characters() {
     let server = deployment.start().await;
     let token = server.admitted(deployment.concert(), 1).await;
     let charge = async |key: String| {
-        let request = server
-            .request("POST", "/payment/charge")
-            .header("queue-token", &token);
-        let request = request
-            .header("idempotency-key", key)
-            .json(&json!({"userId": 1, "amount": 5}));
+        let request = server.request("POST", "/payment/charge").header("queue-token", &token);
+        let request =
+            request.header("idempotency-key", key).json(&json!({"userId": 1, "amount": 5}));
         server.answer(request).await
     };
     for wrong in [String::new(), "k".repeat(256), "a b".to_owned()] {
@@ -305,14 +240,8 @@ async fn an_idempotency_key_must_be_visible_characters() {
     }
     let first = charge("k".repeat(255)).await.expect(200);
     assert_eq!(charge("k".repeat(255)).await.expect(200).body, first.body);
-    let request = server
-        .request("POST", "/payment/charge")
-        .header("queue-token", &token);
-    let other = request
-        .header("idempotency-key", "k".repeat(255))
-        .json(&json!({"userId": 1, "amount": 6}));
-    assert_eq!(
-        server.answer(other).await.refusal(),
-        (422, "idempotency-key-reused")
-    );
+    let request = server.request("POST", "/payment/charge").header("queue-token", &token);
+    let other =
+        request.header("idempotency-key", "k".repeat(255)).json(&json!({"userId": 1, "amount": 6}));
+    assert_eq!(server.answer(other).await.refusal(), (422, "idempotency-key-reused"));
 }

@@ -21,11 +21,7 @@ struct Doomed {
 
 fn catalogue(deployment: &Deployment) -> tempfile::NamedTempFile {
     let concert = deployment.concert();
-    let dates: Vec<String> = concert
-        .dates
-        .iter()
-        .map(|date| format!("\"{date}\""))
-        .collect();
+    let dates: Vec<String> = concert.dates.iter().map(|date| format!("\"{date}\"")).collect();
     let text = format!(
         "[[concert]]\nid = {}\nname = \"{}\"\ndates = [{}]\nseats = {}\nprice = {}\ntime_zone = \"{}\"\n",
         concert.id,
@@ -41,41 +37,24 @@ fn catalogue(deployment: &Deployment) -> tempfile::NamedTempFile {
 }
 
 async fn start_doomed(deployment: &Deployment, crash_at: &str) -> Doomed {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("a port");
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port");
     let catalogue = catalogue(deployment);
     let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
-    command
-        .arg("serve")
-        .env_clear()
-        .env("ONSALE_CRASH_AT", crash_at)
-        .kill_on_drop(true);
-    command
-        .env("ONSALE_LISTEN", port.to_string())
-        .env("ONSALE_CONCERTS", catalogue.path());
+    command.arg("serve").env_clear().env("ONSALE_CRASH_AT", crash_at).kill_on_drop(true);
+    command.env("ONSALE_LISTEN", port.to_string()).env("ONSALE_CONCERTS", catalogue.path());
     for setting in SETTINGS.iter().filter(|setting| setting.name != "concerts") {
         if let Some(value) = deployment.setting(setting.name) {
             command.env(setting.variable(), value);
         }
     }
-    let child = command
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the server starts");
+    let child = command.stderr(Stdio::null()).spawn().expect("the server starts");
     let address = format!("http://{port}");
     let ready = || async {
-        reqwest::get(format!("{address}/readyz"))
-            .await
-            .is_ok_and(|answer| answer.status() == 200)
+        reqwest::get(format!("{address}/readyz")).await.is_ok_and(|answer| answer.status() == 200)
     };
     eventually("the doomed server is ready", ready).await;
-    Doomed {
-        child,
-        address,
-        _catalogue: catalogue,
-    }
+    Doomed { child, address, _catalogue: catalogue }
 }
 
 /// Kills a server at `crash_at` while it takes a payment; another server then answers the repeat.
@@ -90,19 +69,13 @@ async fn pay_across_a_crash(crash_at: &str) {
     let mut doomed = start_doomed(&deployment, crash_at).await;
     let token = survivor.admitted(&concert, user).await;
     survivor.charge(&token, user, 1000).await;
-    survivor
-        .reserve(&token, &concert, user, 3)
-        .await
-        .expect(201);
+    survivor.reserve(&token, &concert, user, 3).await.expect(201);
 
     let request = reqwest::Client::new()
         .post(format!("{}/payment", doomed.address))
         .header("Queue-Token", &token)
         .json(&json!({"userId": user}));
-    assert!(
-        request.send().await.is_err(),
-        "the server dies before it answers"
-    );
+    assert!(request.send().await.is_err(), "the server dies before it answers");
     let status = doomed.child.wait().await.expect("an exit status");
     assert!(!status.success(), "killed at {crash_at}");
 
@@ -116,22 +89,10 @@ async fn pay_across_a_crash(crash_at: &str) {
 
     let database = deployment.database().await;
     let count = |sql: &'static str| sqlx::query_scalar::<_, i64>(sql).fetch_one(&database);
-    assert_eq!(
-        count("select count(*) from payments")
-            .await
-            .expect("a count"),
-        1
-    );
-    assert_eq!(
-        count("select count(*) from owned_seats")
-            .await
-            .expect("a count"),
-        1
-    );
+    assert_eq!(count("select count(*) from payments").await.expect("a count"), 1);
+    assert_eq!(count("select count(*) from owned_seats").await.expect("a count"), 1);
     let synced = || async {
-        count("select count(*) from payments where redis_synced_at is null")
-            .await
-            .expect("a count")
+        count("select count(*) from payments where redis_synced_at is null").await.expect("a count")
             == 0
     };
     eventually("Redis is told", synced).await;
@@ -167,13 +128,7 @@ async fn a_server_killed_after_a_hold_leaves_the_same_hold_to_the_repeat() {
         .post(format!("{}/concert/reserve", doomed.address))
         .header("Queue-Token", &token)
         .json(&json!({"userId": user, "seatNumber": 3}));
-    assert!(
-        request.send().await.is_err(),
-        "the server dies before it answers"
-    );
-    let repeat = survivor
-        .reserve(&token, &concert, user, 3)
-        .await
-        .expect(200);
+    assert!(request.send().await.is_err(), "the server dies before it answers");
+    let repeat = survivor.reserve(&token, &concert, user, 3).await.expect(200);
     assert_eq!(repeat.body["seatNumber"], 3);
 }

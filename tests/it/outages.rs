@@ -19,23 +19,16 @@ async fn without_postgresql_people_still_arrive_and_wait_and_nothing_is_sold() {
     let token = server.admitted(&concert, 1).await;
     stores.postgres.stop().await.expect("PostgreSQL stops");
 
-    let arrival = server
-        .post("/user/token", json!({"concertId": concert.id, "userId": 2}))
-        .await;
+    let arrival = server.post("/user/token", json!({"concertId": concert.id, "userId": 2})).await;
     let late = arrival.expect(201).text("token");
     server.get_as(&late, "/user/token/status").await.expect(200);
     let refused = server.reserve(&token, &concert, 1, 3).await;
     assert_eq!(refused.refusal(), (503, "database-unavailable"));
-    let charge = server
-        .post_as(&token, "/payment/charge", json!({"userId": 1, "amount": 5}))
-        .await;
+    let charge = server.post_as(&token, "/payment/charge", json!({"userId": 1, "amount": 5})).await;
     assert_eq!(charge.refusal(), (503, "database-unavailable"));
     let ready = server.get("/readyz").await;
     assert_eq!(ready.refusal(), (503, "not-ready"));
-    assert!(
-        ready.body["missing"].to_string().contains("PostgreSQL"),
-        "{ready:?}"
-    );
+    assert!(ready.body["missing"].to_string().contains("PostgreSQL"), "{ready:?}");
 
     stores.postgres.restart().await.expect("PostgreSQL starts");
     let works = || async { server.reserve(&token, &concert, 1, 3).await.status == 201 };
@@ -52,19 +45,11 @@ async fn without_redis_every_request_is_told_at_once_and_the_line_goes_on_afterw
     let concert = deployment.concert().clone();
     let token = server.admitted(&concert, 1).await;
     stores.redis.kill().await;
-    let away = || async {
-        server
-            .get_as(&token, "/payment/balance?userId=1")
-            .await
-            .status
-            == 503
-    };
+    let away = || async { server.get_as(&token, "/payment/balance?userId=1").await.status == 503 };
     eventually("Redis is noticed to be away", away).await;
-    for (method, path) in [
-        ("POST", "/user/token"),
-        ("GET", "/concert/available-dates"),
-        ("POST", "/payment"),
-    ] {
+    for (method, path) in
+        [("POST", "/user/token"), ("GET", "/concert/available-dates"), ("POST", "/payment")]
+    {
         let body = (path == "/payment").then(|| json!({"userId": 1}));
         let answer = server.send(method, path, Some(&token), body).await;
         assert_eq!(answer.status, 503, "{method} {path}: {answer:?}");
@@ -73,11 +58,7 @@ async fn without_redis_every_request_is_told_at_once_and_the_line_goes_on_afterw
     server.get("/healthz").await.expect(200);
     stores.redis.restart().await.expect("Redis starts");
     let works = || async {
-        server
-            .post("/user/token", json!({"concertId": concert.id}))
-            .await
-            .status
-            == 201
+        server.post("/user/token", json!({"concertId": concert.id})).await.status == 201
     };
     eventually("people arrive again", works).await;
 }
@@ -94,16 +75,9 @@ async fn a_redis_that_was_emptied_never_sells_a_seat_again() {
     let paid = server.pay(&token, 1).await.expect(200);
     let waiting = server.admitted(&concert, 2).await;
 
-    RawRedis::connect(stores.redis.socket())
-        .await
-        .say("FLUSHALL")
-        .await;
+    RawRedis::connect(stores.redis.socket()).await.say("FLUSHALL").await;
     let forgotten = || async {
-        server
-            .get_as(&waiting, "/user/token/status")
-            .await
-            .refusal()
-            == (401, "token-expired")
+        server.get_as(&waiting, "/user/token/status").await.refusal() == (401, "token-expired")
     };
     eventually("a forgotten token is told", forgotten).await;
     let arrives = || async {
@@ -112,21 +86,13 @@ async fn a_redis_that_was_emptied_never_sells_a_seat_again() {
     };
     eventually("people arrive again", arrives).await;
     let third = server.admitted(&concert, 3).await;
-    let seats = server
-        .get_as(&third, "/concert/available-seats?concertDate=2099-12-01")
-        .await
-        .expect(200);
-    assert_eq!(
-        seats.body["availableSeats"],
-        json!([1, 2, 4, 5, 6, 7, 8, 9, 10])
-    );
+    let seats =
+        server.get_as(&third, "/concert/available-seats?concertDate=2099-12-01").await.expect(200);
+    assert_eq!(seats.body["availableSeats"], json!([1, 2, 4, 5, 6, 7, 8, 9, 10]));
     let sold = server.reserve(&third, &concert, 3, 3).await;
     assert_eq!(sold.refusal(), (409, "seat-sold"));
     let again = server.pay(&token, 1).await.expect(200);
-    assert_eq!(
-        again.body, paid.body,
-        "the old token still answers its payment"
-    );
+    assert_eq!(again.body, paid.body, "the old token still answers its payment");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,10 +104,7 @@ async fn a_server_starts_without_its_stores_says_what_is_missing_and_recovers_by
     let server = deployment.start_unready().await;
     server.get("/healthz").await.expect(200);
     let missing = server.get("/readyz").await.expect(503).body["missing"].to_string();
-    assert!(
-        missing.contains("Redis") && missing.contains("PostgreSQL"),
-        "{missing}"
-    );
+    assert!(missing.contains("Redis") && missing.contains("PostgreSQL"), "{missing}");
     stores.redis.restart().await.expect("Redis starts");
     stores.postgres.restart().await.expect("PostgreSQL starts");
     let ready = || async { server.get("/readyz").await.status == 200 };

@@ -37,9 +37,7 @@ impl ScriptCall for Echo {
 }
 
 async fn own_redis() -> LocalRedis {
-    LocalRedis::throwaway(RedisOptions::throwaway())
-        .await
-        .expect("a private Redis")
+    LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("a private Redis")
 }
 
 /// A forgotten script is the sign of a new Redis process, so something must run before the load.
@@ -54,26 +52,15 @@ async fn a_forgotten_script_settles_first_and_costs_nobody_a_request() {
         async { Ok(()) }.boxed()
     });
     assert_eq!(redis.run(&Echo(1)).await.expect("an echo"), 1);
-    assert_eq!(
-        settled.load(Ordering::SeqCst),
-        1,
-        "the first call meets an empty script cache"
-    );
-    RawRedis::connect(server.socket())
-        .await
-        .say("SCRIPT FLUSH")
-        .await;
+    assert_eq!(settled.load(Ordering::SeqCst), 1, "the first call meets an empty script cache");
+    RawRedis::connect(server.socket()).await.say("SCRIPT FLUSH").await;
     let calls = (0..50).map(|n| {
         let redis = redis.clone();
         async move { redis.run(&Echo(n)).await.expect("an echo") }
     });
     let echoes = futures::future::join_all(calls).await;
     assert_eq!(echoes, (0..50).collect::<Vec<_>>());
-    assert_eq!(
-        settled.load(Ordering::SeqCst),
-        2,
-        "50 calls at once settle and load once"
-    );
+    assert_eq!(settled.load(Ordering::SeqCst), 2, "50 calls at once settle and load once");
 }
 
 /// A Redis that hangs must not cost every request its timeout.
@@ -89,10 +76,7 @@ async fn a_silent_redis_opens_the_breaker_and_an_answer_closes_it() {
         assert!(lost <= 20, "the breaker does not open");
     }
     server.resume();
-    eventually("Redis is used again", || async {
-        redis.run(&Echo(3)).await.is_ok()
-    })
-    .await;
+    eventually("Redis is used again", || async { redis.run(&Echo(3)).await.is_ok() }).await;
 }
 
 #[tokio::test]
@@ -103,17 +87,11 @@ async fn a_killed_redis_is_found_again() {
     server.kill().await;
     assert!(redis.run(&Echo(2)).await.is_err());
     server.restart().await.expect("Redis starts again");
-    eventually("Redis is used again", || async {
-        redis.run(&Echo(3)).await.is_ok()
-    })
-    .await;
+    eventually("Redis is used again", || async { redis.run(&Echo(3)).await.is_ok() }).await;
 }
 
 #[tokio::test]
 async fn a_server_starts_without_redis() {
     let redis = Redis::connect(&RedisConfig::new("redis://127.0.0.1:1"), SCRIPTS).expect("a URL");
-    assert!(matches!(
-        redis.run(&Echo(1)).await,
-        Err(RedisError::Unavailable)
-    ));
+    assert!(matches!(redis.run(&Echo(1)).await, Err(RedisError::Unavailable)));
 }

@@ -25,26 +25,17 @@ async fn a_thousand_arrivals_get_distinct_positions_without_gaps() {
     });
     let joined = join_all(arrivals).await;
 
-    let positions: HashSet<_> = joined
-        .iter()
-        .map(|joined| joined.standing.position)
-        .collect();
+    let positions: HashSet<_> = joined.iter().map(|joined| joined.standing.position).collect();
     assert_eq!(positions, (1..=1000).collect());
     assert!(joined.iter().all(|joined| joined.is_new));
     // The order of the positions is the order of the places, and a poll says the same.
     let mut by_position: Vec<_> = joined.iter().collect();
     by_position.sort_by_key(|joined| joined.standing.position);
-    let places: Vec<_> = by_position
-        .iter()
-        .map(|joined| place_of(&joined.token).get())
-        .collect();
+    let places: Vec<_> = by_position.iter().map(|joined| place_of(&joined.token).get()).collect();
     assert!(places.is_sorted());
     assert_eq!(line.waiting().await, places);
     for joined in by_position.iter().step_by(97) {
-        assert_eq!(
-            other.position(&joined.token).await,
-            joined.standing.position
-        );
+        assert_eq!(other.position(&joined.token).await, joined.standing.position);
     }
     assert_eq!(line.stat("issued").await, 1000);
 }
@@ -69,17 +60,13 @@ async fn fifty_arrivals_of_one_user_are_one_place() {
 
 #[tokio::test]
 async fn a_poll_of_somebody_who_waits_asks_redis_nothing() {
-    let redis = LocalRedis::throwaway(RedisOptions::throwaway())
-        .await
-        .expect("a private Redis");
+    let redis = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("a private Redis");
     let mut line = Line::on(&redis, concert(10, 1), QueueConfig::default()).await;
     let joined = line.server.join(&line.concert, None).await;
     line.server.position(&joined.token).await;
     let commands = async |line: &mut Line| -> u64 {
         let info = line.say("INFO stats").await.text().to_owned();
-        let count = info
-            .lines()
-            .find_map(|line| line.strip_prefix("total_commands_processed:"));
+        let count = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
         count.expect("a counter").trim().parse().expect("a number")
     };
     let (before, started) = (commands(&mut line).await, Instant::now());
@@ -89,10 +76,7 @@ async fn a_poll_of_somebody_who_waits_asks_redis_nothing() {
     let boards = 2 + started.elapsed().as_millis() / 250;
     let sent = commands(&mut line).await - before;
     // A board is one script of about a dozen commands.
-    assert!(
-        u128::from(sent) < 20 * boards,
-        "{sent} commands for at most {boards} boards"
-    );
+    assert!(u128::from(sent) < 20 * boards, "{sent} commands for at most {boards} boards");
 }
 
 #[tokio::test]
@@ -106,16 +90,8 @@ async fn a_leave_moves_everybody_behind_up_on_every_server_and_on_its_own_at_onc
     assert_eq!(line.server.position(&tokens[4]).await, 5);
     assert_eq!(other.position(&tokens[4]).await, 5);
 
-    line.server
-        .queue
-        .leave(&tokens[1], None)
-        .await
-        .expect("a live token");
-    assert_eq!(
-        line.server.position(&tokens[4]).await,
-        4,
-        "its own server knows at once"
-    );
+    line.server.queue.leave(&tokens[1], None).await.expect("a live token");
+    assert_eq!(line.server.position(&tokens[4]).await, 4, "its own server knows at once");
     assert!(line.server.is_expired(&tokens[1]).await);
     eventually("the other server sees the leave", || async {
         other.position(&tokens[4]).await == 4
@@ -124,11 +100,7 @@ async fn a_leave_moves_everybody_behind_up_on_every_server_and_on_its_own_at_onc
     assert!(other.is_expired(&tokens[1]).await);
     assert_eq!(other.position(&tokens[0]).await, 1);
 
-    other
-        .queue
-        .leave(&tokens[0], None)
-        .await
-        .expect("a live token");
+    other.queue.leave(&tokens[0], None).await.expect("a live token");
     assert_eq!(other.position(&tokens[4]).await, 3);
     eventually("the first server sees the leave", || async {
         line.server.position(&tokens[4]).await == 3
@@ -140,33 +112,20 @@ async fn a_leave_moves_everybody_behind_up_on_every_server_and_on_its_own_at_onc
 
 #[tokio::test]
 async fn a_token_is_waiting_then_active_then_expired() {
-    let config = QueueConfig {
-        claim_ttl: Duration::from_millis(400),
-        ..QueueConfig::default()
-    };
+    let config = QueueConfig { claim_ttl: Duration::from_millis(400), ..QueueConfig::default() };
     let mut line = Line::open(concert(10, 1), config).await;
     let joined = line.server.join(&line.concert, Some(7)).await;
     assert_eq!(joined.standing.status, Status::Waiting);
-    line.server
-        .queue
-        .promote(&line.concert)
-        .await
-        .expect("an answer");
+    line.server.queue.promote(&line.concert).await.expect("an answer");
     let (queue, token) = (line.server.queue.clone(), joined.token.clone());
     eventually("the turn shows", || async {
         queue.standing(&token).await.expect("a live token").status == Status::Active
     })
     .await;
     let again = line.server.join(&line.concert, Some(7)).await;
-    assert_eq!(
-        (again.standing.status, again.is_new),
-        (Status::Active, false)
-    );
+    assert_eq!((again.standing.status, again.is_new), (Status::Active, false));
     assert_eq!(place_of(&again.token), place_of(&token));
-    eventually("the unused turn ends", || async {
-        line.server.is_expired(&token).await
-    })
-    .await;
+    eventually("the unused turn ends", || async { line.server.is_expired(&token).await }).await;
     let anew = line.server.join(&line.concert, Some(7)).await;
     assert!(anew.is_new);
     assert_eq!(line.stat("claimed").await, 0);
@@ -181,49 +140,22 @@ async fn a_token_binds_to_its_first_user_and_admits_nobody_else() {
     );
     let queue = line.server.queue.clone();
     let refused = queue.admit(&first, None, None).await;
-    assert!(
-        matches!(refused, Err(QueueError::StillWaiting { position: 1, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(QueueError::StillWaiting { position: 1, .. })), "{refused:?}");
     queue.promote(&line.concert).await.expect("an answer");
 
-    let admitted = queue
-        .admit(&first, None, None)
-        .await
-        .expect("an active token");
+    let admitted = queue.admit(&first, None, None).await.expect("an active token");
     assert_eq!((admitted.place, admitted.user), (place_of(&first), None));
     let (ann, bob) = (Some(user_id(7)), Some(user_id(8)));
-    assert_eq!(
-        queue.admit(&first, None, ann).await.expect("bound").user,
-        ann
-    );
-    assert_eq!(
-        queue.admit(&first, None, None).await.expect("bound").user,
-        ann
-    );
+    assert_eq!(queue.admit(&first, None, ann).await.expect("bound").user, ann);
+    assert_eq!(queue.admit(&first, None, None).await.expect("bound").user, ann);
     let refused = queue.admit(&first, None, bob).await;
     assert!(matches!(refused, Err(QueueError::NotYours)), "{refused:?}");
     let refused = queue.admit(&second, None, ann).await;
-    assert!(
-        matches!(refused, Err(QueueError::UserHasToken)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(QueueError::UserHasToken)), "{refused:?}");
     let refused = queue.admit(&second, Some(concert_id(1)), bob).await;
-    assert!(
-        matches!(refused, Err(QueueError::WrongConcert { .. })),
-        "{refused:?}"
-    );
-    assert_eq!(
-        line.stat("claimed").await,
-        1,
-        "a refused request claims nothing"
-    );
-    assert!(
-        queue
-            .admit(&second, Some(line.concert.id), bob)
-            .await
-            .is_ok()
-    );
+    assert!(matches!(refused, Err(QueueError::WrongConcert { .. })), "{refused:?}");
+    assert_eq!(line.stat("claimed").await, 1, "a refused request claims nothing");
+    assert!(queue.admit(&second, Some(line.concert.id), bob).await.is_ok());
     assert_eq!(line.stat("claimed").await, 2);
 }
 
@@ -234,16 +166,10 @@ async fn a_token_that_is_gone_is_left_to_those_who_know_payments() {
     let queue = &line.server.queue;
     queue.promote(&line.concert).await.expect("an answer");
     queue.leave(&token, None).await.expect("an active token");
-    let gone = queue
-        .admit_or_spent(&token, None, None)
-        .await
-        .expect("a genuine token");
+    let gone = queue.admit_or_spent(&token, None, None).await.expect("a genuine token");
     assert!(matches!(gone, Admission::Gone { place, .. } if place == place_of(&token)));
     let refused = queue.admit(&token, None, None).await;
-    assert!(
-        matches!(refused, Err(QueueError::TokenExpired)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(QueueError::TokenExpired)), "{refused:?}");
 }
 
 #[tokio::test]
@@ -252,19 +178,13 @@ async fn a_forged_or_foreign_token_is_refused_before_any_look_up() {
     let queue = &line.server.queue;
     for text in ["", "x", "00000000-0000-8000-8000-000000000000_1"] {
         let refused = queue.standing(text).await;
-        assert!(
-            matches!(refused, Err(QueueError::TokenInvalid(_))),
-            "{text}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(QueueError::TokenInvalid(_))), "{text}: {refused:?}");
     }
     // A genuine token of a concert that left the catalogue.
     let gone = Line::open(concert(10, 1), QueueConfig::default()).await;
     let token = gone.server.join(&gone.concert, None).await.token;
     let refused = queue.standing(&token).await;
-    assert!(
-        matches!(refused, Err(QueueError::UnknownConcert { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(QueueError::UnknownConcert { .. })), "{refused:?}");
 }
 
 #[tokio::test]
@@ -316,19 +236,13 @@ async fn leaving_with_a_bound_token_works_while_it_is_active() {
     let token = line.server.join(&line.concert, None).await.token;
     let queue = line.server.queue.clone();
     queue.promote(&line.concert).await.expect("an answer");
-    queue
-        .admit(&token, None, Some(user_id(7)))
-        .await
-        .expect("an active token");
+    queue.admit(&token, None, Some(user_id(7))).await.expect("an active token");
     let keys = line.concert.keys.clone();
     let lease_ms = line.now_ms().await + 60_000;
     let paying = keys.paying(place(place_of(&token).get()));
     line.say(&format!("ZADD {paying} {lease_ms} attempt")).await;
     let refused = queue.leave(&token, None).await;
-    assert!(
-        matches!(refused, Err(QueueError::PaymentInProgress)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(QueueError::PaymentInProgress)), "{refused:?}");
     line.say(&format!("DEL {paying}")).await;
     queue.leave(&token, None).await.expect("an active token");
     assert_eq!(line.active().await, [0; 0]);

@@ -18,9 +18,7 @@ async fn redis(appendonly: bool) -> LocalRedis {
         settings: vec![("appendfsync".to_owned(), "always".to_owned())],
         ..RedisOptions::throwaway()
     };
-    LocalRedis::throwaway(options)
-        .await
-        .expect("a private Redis")
+    LocalRedis::throwaway(options).await.expect("a private Redis")
 }
 
 async fn arrive(line: &Line, server: &Server, people: usize) -> Vec<String> {
@@ -36,10 +34,7 @@ fn newest_part(dir: &Path) -> PathBuf {
     let parts = fs::read_dir(dir.join("appendonlydir")).expect("an append-only folder");
     let parts = parts.map(|part| part.expect("an entry").path());
     let incremental = |path: &PathBuf| path.to_string_lossy().ends_with(".incr.aof");
-    parts
-        .filter(incremental)
-        .max()
-        .expect("a part with the newest writes")
+    parts.filter(incremental).max().expect("a part with the newest writes")
 }
 
 /// The people of the lost second are told at once; nobody gets their numbers; and whoever was
@@ -52,17 +47,10 @@ async fn a_redis_whose_last_second_is_cut_off_gives_no_number_twice() {
     let part = newest_part(redis.dir());
     let length = fs::metadata(&part).expect("a file").len();
     let lost = arrive(&line, &line.server, 10).await;
-    let given: HashSet<_> = kept
-        .iter()
-        .chain(&lost)
-        .map(|token| place_of(token))
-        .collect();
+    let given: HashSet<_> = kept.iter().chain(&lost).map(|token| place_of(token)).collect();
 
     redis.kill().await;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(&part)
-        .expect("the newest part");
+    let file = fs::OpenOptions::new().write(true).open(&part).expect("the newest part");
     file.set_len(length).expect("a shorter file");
     redis.restart().await.expect("Redis starts again");
     line.raw = RawRedis::connect(redis.socket()).await;
@@ -79,10 +67,7 @@ async fn a_redis_whose_last_second_is_cut_off_gives_no_number_twice() {
     anew.extend(arrive(&line, &server, 5).await);
 
     for token in &anew {
-        assert!(
-            !given.contains(&place_of(token)),
-            "a number was given twice"
-        );
+        assert!(!given.contains(&place_of(token)), "a number was given twice");
     }
     for (index, server) in [&fresh, &server].into_iter().enumerate() {
         assert_eq!(server.position(&kept[9]).await, 10, "server {index}");
@@ -102,20 +87,13 @@ async fn an_emptied_redis_gives_no_number_twice_and_refuses_until_it_is_rebuilt(
 
     let refused = server.queue.join(&line.concert, None).await;
     assert!(matches!(refused, Err(QueueError::NotReady)), "{refused:?}");
-    eventually("old tokens are told", || async {
-        server.is_expired(&before[0]).await
-    })
-    .await;
+    eventually("old tokens are told", || async { server.is_expired(&before[0]).await }).await;
     assert!(server.is_expired(&before[19]).await);
 
     line.rebuild("epoch-2").await;
     let anew = arrive(&line, &server, 3).await;
     assert_eq!(server.position(&anew[2]).await, 3);
-    let last = before
-        .iter()
-        .map(|token| place_of(token))
-        .max()
-        .expect("a place");
+    let last = before.iter().map(|token| place_of(token)).max().expect("a place");
     assert!(anew.iter().all(|token| place_of(token) > last));
     let other = line.another_server().await;
     assert!(other.is_expired(&before[19]).await);
@@ -129,8 +107,7 @@ async fn a_server_that_remembers_higher_numbers_settles_before_it_gives_any() {
     let mut line = Line::open(concert(10, 1), QueueConfig::default()).await;
     let (server, keys) = (line.server.clone(), line.concert.keys.clone());
     let seq = line.number(&format!("GET {}", keys.seq)).await;
-    line.say(&format!("SET {} {}", keys.seq, seq + 1_000_000_000_000))
-        .await;
+    line.say(&format!("SET {} {}", keys.seq, seq + 1_000_000_000_000)).await;
     let before = arrive(&line, &server, 2).await;
     line.say(&format!("SET {} {seq}", keys.seq)).await;
     line.say(&format!("DEL {}", keys.waiting)).await;
@@ -144,24 +121,15 @@ async fn a_missing_token_is_looked_for_in_the_line_before_it_is_called_expired()
     let mut line = Line::open(concert(10, 1), QueueConfig::default()).await;
     let (server, keys) = (line.server.clone(), line.concert.keys.clone());
     let tokens = arrive(&line, &server, 2).await;
-    server
-        .queue
-        .promote(&line.concert)
-        .await
-        .expect("an answer");
+    server.queue.promote(&line.concert).await.expect("an answer");
     eventually("the board shows the promotion", || async {
-        server
-            .queue
-            .standing(&tokens[1])
-            .await
-            .is_ok_and(|standing| standing.position == 0)
+        server.queue.standing(&tokens[1]).await.is_ok_and(|standing| standing.position == 0)
     })
     .await;
     let number = place_of(&tokens[0]);
     line.say(&format!("DEL {}", keys.token(number))).await;
     line.say(&format!("ZREM {} {number}", keys.active)).await;
-    line.say(&format!("ZADD {} {number} {number}", keys.waiting))
-        .await;
+    line.say(&format!("ZADD {} {number} {number}", keys.waiting)).await;
     assert_eq!(server.position(&tokens[0]).await, 1);
 }
 
@@ -173,28 +141,18 @@ async fn a_promotion_that_redis_lost_is_no_expiry() {
     let tokens = arrive(&line, &server, 3).await;
     let part = newest_part(redis.dir());
     let length = fs::metadata(&part).expect("a file").len();
-    server
-        .queue
-        .promote(&line.concert)
-        .await
-        .expect("an answer");
+    server.queue.promote(&line.concert).await.expect("an answer");
     assert_eq!(line.active().await.len(), 3);
 
     redis.kill().await;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(&part)
-        .expect("the newest part");
+    let file = fs::OpenOptions::new().write(true).open(&part).expect("the newest part");
     file.set_len(length).expect("a shorter file");
     redis.restart().await.expect("Redis starts again");
 
     for (index, token) in tokens.iter().enumerate() {
         eventually("the token waits again", || async {
             let standing = server.queue.standing(token).await;
-            assert!(
-                !matches!(standing, Err(QueueError::TokenExpired)),
-                "{standing:?}"
-            );
+            assert!(!matches!(standing, Err(QueueError::TokenExpired)), "{standing:?}");
             standing.is_ok_and(|standing| standing.position == index as u64 + 1)
         })
         .await;
@@ -217,22 +175,11 @@ async fn a_dead_redis_costs_nobody_half_a_second_and_its_return_is_noticed() {
         assert!(server.queue.standing(&token).await.is_err());
         let refused = server.queue.join(&line.concert, None).await;
         assert!(refused.is_err());
-        assert!(
-            started.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     }
     redis.resume();
     let resumed = Instant::now();
-    eventually("the line is back", || async {
-        server.queue.standing(&token).await.is_ok()
-    })
-    .await;
-    assert!(
-        resumed.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        resumed.elapsed()
-    );
+    eventually("the line is back", || async { server.queue.standing(&token).await.is_ok() }).await;
+    assert!(resumed.elapsed() < Duration::from_secs(5), "{:?}", resumed.elapsed());
     assert_eq!(server.position(&token).await, 1);
 }

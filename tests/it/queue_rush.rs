@@ -24,10 +24,7 @@ async fn person(servers: Arc<Vec<Server>>, concert: Arc<onsale::concerts::Concer
     for step in 1..40 {
         if n.is_multiple_of(7) && step == 3 {
             let left = server(step).queue.leave(&token, None).await;
-            assert!(
-                matches!(left, Ok(()) | Err(QueueError::TokenExpired)),
-                "{left:?}"
-            );
+            assert!(matches!(left, Ok(()) | Err(QueueError::TokenExpired)), "{left:?}");
             return;
         }
         tokio::time::sleep(Duration::from_millis(800)).await;
@@ -36,21 +33,11 @@ async fn person(servers: Arc<Vec<Server>>, concert: Arc<onsale::concerts::Concer
             Err(QueueError::TokenExpired) => return,
             Err(other) => panic!("{other:?}"),
         };
-        assert!(
-            standing.position <= seen,
-            "{} grew from {seen}",
-            standing.position
-        );
+        assert!(standing.position <= seen, "{} grew from {seen}", standing.position);
         seen = standing.position;
         if standing.status == Status::Active && !n.is_multiple_of(5) {
-            let admitted = server(step)
-                .queue
-                .admit(&token, None, user.map(user_id))
-                .await;
-            assert!(
-                matches!(admitted, Ok(_) | Err(QueueError::TokenExpired)),
-                "{admitted:?}"
-            );
+            let admitted = server(step).queue.admit(&token, None, user.map(user_id)).await;
+            assert!(matches!(admitted, Ok(_) | Err(QueueError::TokenExpired)), "{admitted:?}");
             return;
         }
     }
@@ -67,10 +54,7 @@ async fn in_a_rush_positions_never_grow_capacity_holds_and_the_books_balance() {
     };
     let mut line = Line::open(concert(50, 1), config).await;
     let servers = Arc::new(vec![line.server.clone(), line.another_server().await]);
-    let (is_over, most) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicI64::new(0)),
-    );
+    let (is_over, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
     let (over, peak, keys) = (is_over.clone(), most.clone(), line.concert.keys.clone());
     let mut reader = RawRedis::connect(stores().await.redis.socket()).await;
     let watching = tokio::spawn(async move {
@@ -78,10 +62,7 @@ async fn in_a_rush_positions_never_grow_capacity_holds_and_the_books_balance() {
         let script = "local t = redis.call('TIME') return redis.call('ZCOUNT', KEYS[1], \
                     '(' .. string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)), '+inf')";
         while !over.load(Ordering::SeqCst) {
-            let count = reader
-                .send(&["EVAL", script, "1", keys.active.as_str()])
-                .await
-                .int();
+            let count = reader.send(&["EVAL", script, "1", keys.active.as_str()]).await.int();
             peak.fetch_max(count, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -103,11 +84,7 @@ async fn in_a_rush_positions_never_grow_capacity_holds_and_the_books_balance() {
     watching.await.expect("a watcher");
     promoting.await.expect("a promoter");
 
-    assert_eq!(
-        most.load(Ordering::SeqCst),
-        i64::from(CAPACITY),
-        "full, and never fuller"
-    );
+    assert_eq!(most.load(Ordering::SeqCst), i64::from(CAPACITY), "full, and never fuller");
     let (waiting, active) = (line.waiting().await.len(), line.active().await.len());
     let still_here = i64::try_from(waiting + active).expect("few");
     let gone = line.stat("expired").await + line.stat("left").await;
@@ -119,18 +96,13 @@ async fn in_a_rush_positions_never_grow_capacity_holds_and_the_books_balance() {
 /// stand in line again.
 #[tokio::test]
 async fn an_arrival_whose_answer_is_lost_gets_no_second_place() {
-    let redis = LocalRedis::throwaway(RedisOptions::throwaway())
-        .await
-        .expect("a private Redis");
+    let redis = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("a private Redis");
     let mut line = Line::on(&redis, concert(10, 1), QueueConfig::default()).await;
     let (mut told, mut lost) = (0, 0);
     for (round, stopped_ms) in [330, 360, 390, 420, 600].into_iter().enumerate() {
         let queue = line.server.queue.clone();
         let concert = line.concert.clone();
-        eventually("a fresh board", || async {
-            queue.board(&concert).await.is_ok()
-        })
-        .await;
+        eventually("a fresh board", || async { queue.board(&concert).await.is_ok() }).await;
         redis.pause();
         let started = Instant::now();
         let (joined, ()) = tokio::join!(queue.join(&line.concert, None), async {
@@ -153,8 +125,5 @@ async fn an_arrival_whose_answer_is_lost_gets_no_second_place() {
         assert_eq!(waiting, told + lost, "round {round}");
     }
     assert!(told + lost > 0, "no round tested anything");
-    assert_eq!(
-        line.stat("issued").await,
-        i64::try_from(told + lost).expect("few")
-    );
+    assert_eq!(line.stat("issued").await, i64::try_from(told + lost).expect("few"));
 }

@@ -37,16 +37,10 @@ fn config() -> HttpConfig {
 #[case::unknown_coding(post("Transfer-Encoding: gzip", GOOD), 400)]
 #[case::chunked_not_last(post("Transfer-Encoding: chunked, gzip", GOOD), 400)]
 #[case::compressed(
-    post(
-        "Connection: close\r\nContent-Encoding: gzip\r\nContent-Length: 12",
-        GOOD
-    ),
+    post("Connection: close\r\nContent-Encoding: gzip\r\nContent-Length: 12", GOOD),
     415
 )]
-#[case::two_types(
-    post("Connection: close\r\nContent-Type: a/b\r\nContent-Length: 12", GOOD),
-    415
-)]
+#[case::two_types(post("Connection: close\r\nContent-Type: a/b\r\nContent-Length: 12", GOOD), 415)]
 #[case::field_without_colon(post("Content-Length", GOOD), 400)]
 #[case::space_before_colon(post("Content-Length : 12", GOOD), 400)]
 #[case::folded_field(post("X: a\r\n b", GOOD), 400)]
@@ -69,9 +63,7 @@ async fn a_broken_request_is_refused_and_closed(#[case] bytes: Vec<u8>, #[case] 
         answer.code();
     }
 
-    let after = server
-        .exchange(&request("GET /look?userId=7", "", ""))
-        .await;
+    let after = server.exchange(&request("GET /look?userId=7", "", "")).await;
     assert_eq!(after.status, 200, "the server still serves others");
 }
 
@@ -95,10 +87,7 @@ async fn an_odd_but_clear_request_is_served_and_its_connection_closed(#[case] by
     let server = TestServer::start(routes(), config());
     let answer = server.exchange(&bytes).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(
-        !answer.body.contains("HTTP/1.1"),
-        "nothing was smuggled: {answer:?}"
-    );
+    assert!(!answer.body.contains("HTTP/1.1"), "nothing was smuggled: {answer:?}");
 }
 
 #[tokio::test]
@@ -140,33 +129,18 @@ async fn an_unknown_path_or_method_is_a_problem(
 ) {
     let server = TestServer::start(routes(), config());
     let answer = server.exchange(&request(line, "", "")).await;
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (status, code),
-        "{answer:?}"
-    );
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
     if status == 405 {
         let allowed = answer.header("allow").unwrap_or_default();
-        assert_eq!(
-            allowed,
-            if line.ends_with("/wish") {
-                "post"
-            } else {
-                "get,head,delete"
-            }
-        );
+        assert_eq!(allowed, if line.ends_with("/wish") { "post" } else { "get,head,delete" });
     }
 }
 
 #[tokio::test]
 async fn head_answers_like_get_without_the_body() {
     let server = TestServer::start(routes(), config());
-    let get = server
-        .exchange(&request("GET /look?userId=7", "", ""))
-        .await;
-    let head = server
-        .exchange(&request("HEAD /look?userId=7", "", ""))
-        .await;
+    let get = server.exchange(&request("GET /look?userId=7", "", "")).await;
+    let head = server.exchange(&request("HEAD /look?userId=7", "", "")).await;
     assert_eq!((get.status, head.status), (200, 200));
     assert_eq!(head.header("content-length"), get.header("content-length"));
     assert_eq!(head.body, "");
@@ -178,9 +152,7 @@ async fn head_answers_like_get_without_the_body() {
 #[tokio::test]
 async fn a_path_of_8_kb_and_a_token_of_10_kb_reach_the_router() {
     let server = TestServer::start(routes(), config());
-    let long = server
-        .exchange(&request(&format!("GET /{}", "a".repeat(8_192)), "", ""))
-        .await;
+    let long = server.exchange(&request(&format!("GET /{}", "a".repeat(8_192)), "", "")).await;
     assert_eq!((long.status, long.code().as_str()), (404, "not-found"));
 
     let token = "a".repeat(10_240);

@@ -19,14 +19,9 @@ async fn ask(line: &str, content_type: &str, body: impl Into<Vec<u8>>) -> (u16, 
         request = request.header("Content-Type", content_type);
     }
     let router = layers::finish(routes(), &HttpConfig::default());
-    let answer = router
-        .oneshot(request.body(Body::from(body)).unwrap())
-        .await
-        .unwrap();
+    let answer = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
     let status = answer.status().as_u16();
-    let body = axum::body::to_bytes(answer.into_body(), usize::MAX)
-        .await
-        .unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
 }
 
@@ -36,12 +31,7 @@ async fn refused(
     body: impl Into<Vec<u8>>,
 ) -> (u16, String, String) {
     let (status, body) = ask(line, content_type, body).await;
-    let text = |name: &str| {
-        body[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("{body}"))
-            .to_owned()
-    };
+    let text = |name: &str| body[name].as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
     (status, text("code"), text("detail"))
 }
 
@@ -53,25 +43,12 @@ async fn every_kind_of_field_arrives_by_body_and_by_query() {
     });
     let body = br#" {"userId":7,"seatNumbers":[ 3 , 1 ],"concertDate":"2024-02-29",
         "reservationId":"01890a5d-ac96-774b-bcce-b302099a8057","not\u0065":"\u00fc &"} "#;
-    assert_eq!(
-        ask("POST /wish", JSON, *body).await,
-        (200, expected.clone())
-    );
+    assert_eq!(ask("POST /wish", JSON, *body).await, (200, expected.clone()));
     let query = "userId=7&&seatNumbers=3,1&concertDate=2024-02-29&note=%C3%BC+%26\
         &reservationId=01890A5D-ac96-774b-bcce-b302099a8057";
-    assert_eq!(
-        ask(&format!("GET /look?{query}"), "", "").await,
-        (200, expected.clone())
-    );
-    assert_eq!(
-        ask("DELETE /look", JSON, *body).await,
-        (200, expected.clone())
-    );
-    assert_eq!(
-        ask("GET /look?userId=7", "", *body).await,
-        (200, expected),
-        "a GET without type"
-    );
+    assert_eq!(ask(&format!("GET /look?{query}"), "", "").await, (200, expected.clone()));
+    assert_eq!(ask("DELETE /look", JSON, *body).await, (200, expected.clone()));
+    assert_eq!(ask("GET /look?userId=7", "", *body).await, (200, expected), "a GET without type");
 }
 
 #[rstest]
@@ -103,34 +80,19 @@ async fn every_kind_of_field_arrives_by_body_and_by_query() {
 #[case("{\"userId\":7,\"seatNumbers\":[1,\"2\"]}", "plain digits only")]
 #[case("{\"userId\":7,\"seatNumbers\":[1,[2]]}", "plain digits only")]
 #[case("{\"userId\":7,\"seatNumbers\":3}", "a list of integers, not a number")]
-#[case(
-    "{\"userId\":7,\"concertDate\":\"2025-02-29\"}",
-    "must be a date as YYYY-MM-DD"
-)]
+#[case("{\"userId\":7,\"concertDate\":\"2025-02-29\"}", "must be a date as YYYY-MM-DD")]
 #[case("{\"userId\":7,\"concertDate\":\"2025-13-01\"}", "must be a date")]
 #[case("{\"userId\":7,\"concertDate\":\"2025-1-1\"}", "must be a date")]
 #[case("{\"userId\":7,\"concertDate\":\"\"}", "must be a date")]
-#[case(
-    "{\"userId\":7,\"concertDate\":20250101}",
-    "must be a date as YYYY-MM-DD, not a number"
-)]
+#[case("{\"userId\":7,\"concertDate\":20250101}", "must be a date as YYYY-MM-DD, not a number")]
 #[case("{\"userId\":7,\"concertDate\":\"+025-01-01\"}", "must be a date")]
-#[case(
-    "{\"userId\":7,\"reservationId\":\"01890a5dac96774bbcceb302099a8057\"}",
-    "must be a UUID"
-)]
+#[case("{\"userId\":7,\"reservationId\":\"01890a5dac96774bbcceb302099a8057\"}", "must be a UUID")]
 #[case("{\"userId\":7,\"note\":\"a\\u0000b\"}", "NUL")]
 #[case("{\"userId\":7,\"note\":\"\\ud800\"}", "not valid JSON")]
 #[case("{\"userId\":7,\"note\":\"a\nb\"}", "not valid JSON")]
 #[case("{}", "userId is missing: an integer")]
-#[case(
-    "{\"userid\":7}",
-    "userId is missing: an integer; userid is not a field of this request"
-)]
-#[case(
-    "{\"userId\":7,\"amount\":1}",
-    "amount is not a field of this request; it takes userId, "
-)]
+#[case("{\"userid\":7}", "userId is missing: an integer; userid is not a field of this request")]
+#[case("{\"userId\":7,\"amount\":1}", "amount is not a field of this request; it takes userId, ")]
 #[case("{\"userId\":0,\"amount\":1}", "amount is not a field")]
 #[case("{\"userId\":7,\"\":1}", "a field without a name is not a field")]
 #[tokio::test]
@@ -172,15 +134,9 @@ async fn a_query_with_a_fault_is_400_with_a_sentence(#[case] query: &str, #[case
 
 #[tokio::test]
 async fn a_date_of_10_000_characters_is_400() {
-    let body = format!(
-        "{{\"userId\":7,\"concertDate\":\"{}\"}}",
-        "1".repeat(10_000)
-    );
+    let body = format!("{{\"userId\":7,\"concertDate\":\"{}\"}}", "1".repeat(10_000));
     let (status, _, detail) = refused("POST /wish", JSON, body).await;
-    assert_eq!(
-        (status, detail.as_str()),
-        (400, "concertDate must be a date as YYYY-MM-DD")
-    );
+    assert_eq!((status, detail.as_str()), (400, "concertDate must be a date as YYYY-MM-DD"));
 }
 
 #[tokio::test]
@@ -200,16 +156,10 @@ async fn deep_nesting_is_refused_without_recursion() {
 
 #[tokio::test]
 async fn utf_16_and_broken_utf_8_are_400() {
-    let utf_16: Vec<u8> = "{\"userId\":7}"
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
+    let utf_16: Vec<u8> = "{\"userId\":7}".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(refused("POST /wish", JSON, utf_16).await.0, 400);
     let (status, _, detail) = refused("POST /wish", JSON, b"{\"note\":\"\xff\"}".to_vec()).await;
-    assert_eq!(
-        (status, detail.as_str()),
-        (400, "the body is not UTF-8: see byte 9")
-    );
+    assert_eq!((status, detail.as_str()), (400, "the body is not UTF-8: see byte 9"));
 }
 
 #[tokio::test]
@@ -239,10 +189,7 @@ async fn no_body_is_fine_where_no_field_is_needed() {
         assert_eq!(ask("GET /nothing", content_type, "").await.0, 200);
     }
     assert_eq!(ask("POST /perhaps", JSON, "{}").await.0, 200);
-    assert_eq!(
-        ask("POST /perhaps", JSON, r#"{"userId":3}"#).await.1["userId"],
-        3
-    );
+    assert_eq!(ask("POST /perhaps", JSON, r#"{"userId":3}"#).await.1["userId"], 3);
     assert_eq!(refused("POST /perhaps", JSON, " ").await.0, 400);
     let (status, _, detail) = refused("GET /nothing?a=1", "", "").await;
     assert_eq!((status, detail.contains("it takes no fields")), (400, true));
@@ -273,10 +220,7 @@ async fn a_number_outside_of_its_range_is_422_with_the_range() {
             let (status, problem) = ask(line, JSON, body).await;
             assert_eq!((status, &problem["code"]), (422, &json!("out-of-range")));
             assert_eq!(problem["field"], "userId");
-            assert_eq!(
-                (&problem["min"], &problem["max"]),
-                (&json!(1), &json!((1_u64 << 53) - 1))
-            );
+            assert_eq!((&problem["min"], &problem["max"]), (&json!(1), &json!((1_u64 << 53) - 1)));
             assert!(problem["detail"].as_str().unwrap().len() < 120, "{problem}");
         }
     }
@@ -288,18 +232,12 @@ async fn a_number_outside_of_its_range_is_422_with_the_range() {
 async fn a_body_is_at_most_16_kib() {
     let body_of = |length: usize| {
         let frame = r#"{"userId":7,"note":""}"#;
-        format!(
-            r#"{{"userId":7,"note":"{}"}}"#,
-            "x".repeat(length - frame.len())
-        )
+        format!(r#"{{"userId":7,"note":"{}"}}"#, "x".repeat(length - frame.len()))
     };
     assert_eq!(ask("POST /wish", JSON, body_of(16 * 1_024)).await.0, 200);
     let (status, code, _) = refused("POST /wish", JSON, body_of(16 * 1_024 + 1)).await;
     assert_eq!((status, code.as_str()), (413, "payload-too-large"));
-    assert_eq!(
-        refused("GET /look", JSON, body_of(1_024 * 1_024)).await.0,
-        413
-    );
+    assert_eq!(refused("GET /look", JSON, body_of(1_024 * 1_024)).await.0, 413);
 }
 
 #[test]

@@ -80,27 +80,19 @@ impl FromFields for Perhaps {
 
 fn routes() -> Router {
     Router::new()
-        .route(
-            "/wish",
-            post(|JsonBody(wish): JsonBody<Wish>| async { wish.view() }),
-        )
+        .route("/wish", post(|JsonBody(wish): JsonBody<Wish>| async { wish.view() }))
         .route(
             "/perhaps",
-            post(
-                |OptionalJsonBody(Perhaps(user)): OptionalJsonBody<Perhaps>| async move {
-                    Json(json!({ "userId": user }))
-                },
-            ),
+            post(|OptionalJsonBody(Perhaps(user)): OptionalJsonBody<Perhaps>| async move {
+                Json(json!({ "userId": user }))
+            }),
         )
         .route(
             "/look",
             get(|QueryOrBody(wish): QueryOrBody<Wish>| async { wish.view() })
                 .delete(|QueryOrBody(wish): QueryOrBody<Wish>| async { wish.view() }),
         )
-        .route(
-            "/nothing",
-            get(|QueryOrBody(()): QueryOrBody<()>| async { Json(json!({})) }),
-        )
+        .route("/nothing", get(|QueryOrBody(()): QueryOrBody<()>| async { Json(json!({})) }))
 }
 
 /// A server of its own for one test.
@@ -119,11 +111,7 @@ impl TestServer {
         let stopped = stop.clone();
         let serving =
             tokio::spawn(async move { serve(listener, finished, stopped, &config).await });
-        Self {
-            address,
-            stop,
-            serving,
-        }
+        Self { address, stop, serving }
     }
 
     async fn connect(&self) -> Client {
@@ -138,10 +126,7 @@ impl TestServer {
     }
 
     async fn finished(self) -> ServeReport {
-        tokio::time::timeout(PATIENCE, self.serving)
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(PATIENCE, self.serving).await.unwrap().unwrap()
     }
 }
 
@@ -158,9 +143,7 @@ impl Client {
     async fn rest(&mut self) -> Answer {
         let mut all = Vec::new();
         let read = self.0.read_to_end(&mut all);
-        let _ = tokio::time::timeout(PATIENCE, read)
-            .await
-            .expect("the server hangs");
+        let _ = tokio::time::timeout(PATIENCE, read).await.expect("the server hangs");
         Answer::parse(&all)
     }
 
@@ -196,11 +179,7 @@ impl Answer {
             return Self::default();
         };
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self {
-            status,
-            head: head.to_lowercase(),
-            body: body.to_owned(),
-        }
+        Self { status, head: head.to_lowercase(), body: body.to_owned() }
     }
 
     fn is_whole(bytes: &[u8]) -> bool {
@@ -211,16 +190,12 @@ impl Answer {
             return false;
         };
         let head = head.to_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         body.len() >= length.map_or(0, |length| length.parse().unwrap())
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     fn json(&self) -> Value {
@@ -229,25 +204,12 @@ impl Answer {
 
     /// The code of a problem, after checking that it is a whole one.
     fn code(&self) -> String {
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json"),
-            "{self:?}"
-        );
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let body = self.json();
         assert_eq!(body["status"], self.status, "{self:?}");
-        assert_eq!(
-            body["requestId"].as_str(),
-            self.header("x-request-id"),
-            "{self:?}"
-        );
+        assert_eq!(body["requestId"].as_str(), self.header("x-request-id"), "{self:?}");
         assert!(body["requestId"].is_string() && body["title"].is_string());
-        assert!(
-            body["detail"]
-                .as_str()
-                .is_some_and(|detail| !detail.is_empty()),
-            "{self:?}"
-        );
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{self:?}");
         let code = body["code"].as_str().unwrap().to_owned();
         assert_eq!(body["type"], format!("/problems/{code}"));
         code

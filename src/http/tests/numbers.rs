@@ -29,15 +29,11 @@ impl FromFields for Any {
 }
 
 fn by_json(text: &str) -> Option<i128> {
-    Fields::read::<Any>(None, format!("{{\"n\":{text}}}").as_bytes())
-        .ok()
-        .map(|Any(n)| n)
+    Fields::read::<Any>(None, format!("{{\"n\":{text}}}").as_bytes()).ok().map(|Any(n)| n)
 }
 
 fn by_query(text: &str) -> Option<i128> {
-    Fields::read::<Any>(Some(&format!("n={text}")), b"")
-        .ok()
-        .map(|Any(n)| n)
+    Fields::read::<Any>(Some(&format!("n={text}")), b"").ok().map(|Any(n)| n)
 }
 
 proptest! {

@@ -23,17 +23,11 @@ fn waiting_route() -> (Router, Arc<Notify>, Arc<Notify>) {
             "done"
         }
     });
-    (
-        Router::new().route("/wait", route).merge(routes()),
-        reached,
-        go_on,
-    )
+    (Router::new().route("/wait", route).merge(routes()), reached, go_on)
 }
 
 async fn ask(client: &mut Client, path: &str) -> u16 {
-    client
-        .send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-        .await;
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
     client.answer().await.status
 }
 
@@ -44,17 +38,10 @@ async fn a_connection_serves_many_requests_also_pipelined() {
     for _ in 0..3 {
         assert_eq!(ask(&mut client, "/look?userId=7").await, 200);
     }
-    let (first, last) = (
-        b"GET /look?userId=7 HTTP/1.1\r\n\r\n",
-        request("GET /no", "", ""),
-    );
+    let (first, last) = (b"GET /look?userId=7 HTTP/1.1\r\n\r\n", request("GET /no", "", ""));
     client.send(&[first.as_slice(), &last].concat()).await;
     let both = client.rest().await;
-    assert_eq!(
-        (both.status, both.body.matches("HTTP/1.1 404").count()),
-        (200, 1),
-        "{both:?}"
-    );
+    assert_eq!((both.status, both.body.matches("HTTP/1.1 404").count()), (200, 1), "{both:?}");
     server.stop.cancel();
     assert_eq!(server.finished().await.connections, 1);
 }
@@ -62,11 +49,8 @@ async fn a_connection_serves_many_requests_also_pipelined() {
 /// The rest of 60 s that the first request began must not cover the second one's head.
 #[tokio::test]
 async fn a_slow_head_is_408_on_a_new_and_on_a_kept_connection() {
-    let config = HttpConfig {
-        header_timeout: QUICK,
-        idle_timeout: 3 * PATIENCE,
-        ..HttpConfig::default()
-    };
+    let config =
+        HttpConfig { header_timeout: QUICK, idle_timeout: 3 * PATIENCE, ..HttpConfig::default() };
     let server = TestServer::start(routes(), config);
     for requests_before in [0, 2] {
         let mut slow = server.connect().await;
@@ -86,11 +70,8 @@ async fn a_slow_head_is_408_on_a_new_and_on_a_kept_connection() {
 
 #[tokio::test]
 async fn a_rest_between_requests_may_be_longer_than_a_head() {
-    let config = HttpConfig {
-        header_timeout: QUICK,
-        idle_timeout: 4 * QUICK,
-        ..HttpConfig::default()
-    };
+    let config =
+        HttpConfig { header_timeout: QUICK, idle_timeout: 4 * QUICK, ..HttpConfig::default() };
     let server = TestServer::start(routes(), config);
     let mut idle = server.connect().await;
     assert_eq!(ask(&mut idle, "/look?userId=7").await, 200);
@@ -102,10 +83,7 @@ async fn a_rest_between_requests_may_be_longer_than_a_head() {
 /// One byte now and then must not prolong a head.
 #[tokio::test]
 async fn a_trickled_head_is_cut_off_in_time() {
-    let config = HttpConfig {
-        header_timeout: QUICK,
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { header_timeout: QUICK, ..HttpConfig::default() };
     let server = TestServer::start(routes(), config);
     let started = Instant::now();
     let (mut reader, mut writer) = server.connect().await.0.into_split();
@@ -118,57 +96,32 @@ async fn a_trickled_head_is_cut_off_in_time() {
     });
     let mut answer = Vec::new();
     let read = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut answer);
-    let _ = tokio::time::timeout(PATIENCE, read)
-        .await
-        .expect("the server hangs");
+    let _ = tokio::time::timeout(PATIENCE, read).await.expect("the server hangs");
     assert!(started.elapsed() < PATIENCE / 2);
-    assert!(
-        answer.starts_with(b"HTTP/1.1 408 "),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer));
     trickle.abort();
 }
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_so() {
-    let config = HttpConfig {
-        connections_max: 2,
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { connections_max: 2, ..HttpConfig::default() };
     let server = TestServer::start(routes(), config);
     let (mut first, mut second) = (server.connect().await, server.connect().await);
     assert_eq!(ask(&mut first, "/look?userId=7").await, 200);
     assert_eq!(ask(&mut second, "/look?userId=7").await, 200);
 
-    let refused = server
-        .exchange(&request("GET /look?userId=7", "", ""))
-        .await;
-    assert_eq!(
-        (refused.status, refused.code().as_str()),
-        (503, "overloaded")
-    );
+    let refused = server.exchange(&request("GET /look?userId=7", "", "")).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.header("connection"), Some("close"));
 
-    assert_eq!(
-        ask(&mut first, "/look?userId=7").await,
-        200,
-        "the others notice nothing"
-    );
+    assert_eq!(ask(&mut first, "/look?userId=7").await, 200, "the others notice nothing");
     drop(second);
     // The server learns of the end a moment later; until then the slot is taken.
     let freed = async {
-        while server
-            .exchange(&request("GET /look?userId=7", "", ""))
-            .await
-            .status
-            != 200
-        {}
+        while server.exchange(&request("GET /look?userId=7", "", "")).await.status != 200 {}
     };
-    tokio::time::timeout(PATIENCE, freed)
-        .await
-        .expect("the slot is free again");
+    tokio::time::timeout(PATIENCE, freed).await.expect("the slot is free again");
 }
 
 #[tokio::test]
@@ -183,17 +136,12 @@ async fn a_stop_finishes_the_request_in_work_and_closes_idle_connections() {
     server.stop.cancel();
     assert_eq!(idle.rest().await.status, 0);
     let closed = async { while tokio::net::TcpStream::connect(server.address).await.is_ok() {} };
-    tokio::time::timeout(PATIENCE, closed)
-        .await
-        .expect("new connections are refused");
+    tokio::time::timeout(PATIENCE, closed).await.expect("new connections are refused");
     assert!(!server.serving.is_finished());
 
     go_on.notify_one();
     let answer = busy.rest().await;
-    assert_eq!(
-        (answer.status, answer.header("connection")),
-        (200, Some("close"))
-    );
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     let report = server.finished().await;
     assert_eq!((report.connections >= 2, report.abandoned), (true, 0));
 }
@@ -201,10 +149,7 @@ async fn a_stop_finishes_the_request_in_work_and_closes_idle_connections() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_ever() {
     let (routes, reached, _go_on) = waiting_route();
-    let config = HttpConfig {
-        shutdown_timeout: QUICK,
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { shutdown_timeout: QUICK, ..HttpConfig::default() };
     let server = TestServer::start(routes, config);
     let mut busy = server.connect().await;
     busy.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -218,19 +163,13 @@ async fn a_stop_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
     let big = get(|| async { vec![b'x'; 64 << 20] });
-    let config = HttpConfig {
-        idle_timeout: QUICK,
-        ..HttpConfig::default()
-    };
+    let config = HttpConfig { idle_timeout: QUICK, ..HttpConfig::default() };
     let server = TestServer::start(Router::new().route("/big", big), config);
     let mut client = server.connect().await;
     client.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").await;
     server.stop.cancel();
     let report = server.finished().await;
-    assert_eq!(
-        report.abandoned, 0,
-        "the idle deadline, not the stop's, ended it"
-    );
+    assert_eq!(report.abandoned, 0, "the idle deadline, not the stop's, ended it");
 }
 
 #[tokio::test]

@@ -22,10 +22,7 @@ async fn a_request_id_goes_in_and_out() {
     assert_eq!(kept.header("x-request-id"), Some("abc.1_2-3"));
     let replaced = server.exchange(&asked("a b")).await;
     assert_eq!(replaced.header("x-request-id").map(str::len), Some(36));
-    let (one, two) = (
-        server.exchange(&asked("")).await,
-        server.exchange(&asked("")).await,
-    );
+    let (one, two) = (server.exchange(&asked("")).await, server.exchange(&asked("")).await);
     assert_ne!(one.header("x-request-id"), two.header("x-request-id"));
     assert_eq!(one.header("cache-control"), Some("no-store"));
 }
@@ -41,11 +38,7 @@ async fn a_panic_is_500_and_costs_one_request_only() {
     assert!(!answer.body.contains("secret"));
 
     client.send(&request("GET /look?userId=7", "", "")).await;
-    assert_eq!(
-        client.rest().await.status,
-        200,
-        "the same connection goes on"
-    );
+    assert_eq!(client.rest().await.status, 200, "the same connection goes on");
 }
 
 #[tokio::test]
@@ -59,40 +52,22 @@ async fn above_the_limit_a_request_is_503_at_once_and_health_is_not() {
             go_on.notified().await;
         }
     });
-    let routes = Router::new()
-        .route("/slow", slow)
-        .route("/healthz", get(|| async {}));
-    let config = HttpConfig {
-        requests_max: 1,
-        ..HttpConfig::default()
-    };
+    let routes = Router::new().route("/slow", slow).route("/healthz", get(|| async {}));
+    let config = HttpConfig { requests_max: 1, ..HttpConfig::default() };
     let server = TestServer::start(routes, config);
     let mut busy = server.connect().await;
     busy.send(&request("GET /slow", "", "")).await;
     reached.notified().await;
 
     let refused = server.exchange(&request("GET /slow", "", "")).await;
-    assert_eq!(
-        (refused.status, refused.code().as_str()),
-        (503, "overloaded")
-    );
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(
-        server
-            .exchange(&request("GET /healthz", "", ""))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(server.exchange(&request("GET /healthz", "", "")).await.status, 200);
 
     go_on.notify_one();
     assert_eq!(busy.rest().await.status, 200);
     go_on.notify_one();
-    assert_eq!(
-        server.exchange(&request("GET /slow", "", "")).await.status,
-        200,
-        "free again"
-    );
+    assert_eq!(server.exchange(&request("GET /slow", "", "")).await.status, 200, "free again");
 }
 
 /// Collects what a subscriber writes.
@@ -143,11 +118,7 @@ async fn the_log_has_one_line_per_request_and_no_secret() {
         .with_ansi(false)
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    for path in [
-        "/failing?token=hunter2",
-        "/look?userId=7&note=hunter2",
-        "/hunter2",
-    ] {
+    for path in ["/failing?token=hunter2", "/look?userId=7&note=hunter2", "/hunter2"] {
         let request = Request::builder()
             .uri(path)
             .header("Queue-Token", "hunter2")
@@ -162,24 +133,9 @@ async fn the_log_has_one_line_per_request_and_no_secret() {
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 3, "{log}");
     assert!(!log.contains("hunter2"), "{log}");
-    assert!(
-        lines.iter().all(|line| line.contains("request_id=req-1")),
-        "{log}"
-    );
-    assert!(
-        lines[0].contains("WARN") && lines[0].contains("route=\"/failing\""),
-        "{log}"
-    );
-    assert!(
-        lines[0].contains("Redis cannot be reached: connection refused"),
-        "{log}"
-    );
-    assert!(
-        lines[1].contains("DEBUG") && lines[1].contains("status=200"),
-        "{log}"
-    );
-    assert!(
-        lines[2].contains("route=\"unknown\"") && lines[2].contains("not-found"),
-        "{log}"
-    );
+    assert!(lines.iter().all(|line| line.contains("request_id=req-1")), "{log}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("route=\"/failing\""), "{log}");
+    assert!(lines[0].contains("Redis cannot be reached: connection refused"), "{log}");
+    assert!(lines[1].contains("DEBUG") && lines[1].contains("status=200"), "{log}");
+    assert!(lines[2].contains("route=\"unknown\"") && lines[2].contains("not-found"), "{log}");
 }

@@ -9,11 +9,7 @@ const HELPER: &str = "ONSALE_TEST_LOCAL_HELPER";
 fn helper(dir: &str) -> (Child, PathBuf) {
     let report = std::env::temp_dir().join(format!("onsale-{}", uuid::Uuid::new_v4()));
     let helper = Command::new(std::env::current_exe().expect("this program"))
-        .args([
-            "--exact",
-            "local::tests::leftovers::a_process_of_its_own",
-            "--nocapture",
-        ])
+        .args(["--exact", "local::tests::leftovers::a_process_of_its_own", "--nocapture"])
         .env(HELPER, format!("{dir}\n{}", report.display()))
         .stdout(Stdio::null())
         .process_group(0)
@@ -24,18 +20,12 @@ fn helper(dir: &str) -> (Child, PathBuf) {
 
 /// What the helper reports: folder, the pids of Redis and PostgreSQL.
 async fn reported(report: &Path) -> (PathBuf, Vec<i32>) {
-    assert!(
-        poll_until(Duration::from_mins(1), || report.exists()).await,
-        "the helper started"
-    );
+    assert!(poll_until(Duration::from_mins(1), || report.exists()).await, "the helper started");
     let text = fs::read_to_string(report).expect("report");
     fs::remove_file(report).expect("remove");
     let mut lines = text.lines();
     let folder = PathBuf::from(lines.next().expect("a folder"));
-    (
-        folder,
-        lines.map(|pid| pid.parse().expect("a pid")).collect(),
-    )
+    (folder, lines.map(|pid| pid.parse().expect("a pid")).collect())
 }
 
 /// In its own process (see [`helper`]): starts stores, reports, waits to be killed. In the test
@@ -54,12 +44,7 @@ async fn a_process_of_its_own() {
         return;
     }
     ask(&stores.redis, "SET place 7").await;
-    let text = format!(
-        "{}\n{}\n{}\n",
-        stores.folder().path().display(),
-        pids[0],
-        pids[1]
-    );
+    let text = format!("{}\n{}\n{}\n", stores.folder().path().display(), pids[0], pids[1]);
     fs::write(format!("{report}.new"), text).expect("report");
     fs::rename(format!("{report}.new"), report).expect("report");
     std::future::pending::<()>().await;
@@ -73,14 +58,8 @@ async fn stores_die_with_a_killed_process_and_a_throwaway_folder_goes_too() {
     helper.kill().expect("kill");
     helper.wait().expect("wait");
     let gone = || !pids.iter().any(|pid| is_alive(*pid));
-    assert!(
-        poll_until(Duration::from_secs(10), gone).await,
-        "the servers live on"
-    );
-    assert!(
-        poll_until(Duration::from_secs(10), || !root.exists()).await,
-        "the folder stays"
-    );
+    assert!(poll_until(Duration::from_secs(10), gone).await, "the servers live on");
+    assert!(poll_until(Duration::from_secs(10), || !root.exists()).await, "the folder stays");
 }
 
 #[tokio::test]
@@ -105,23 +84,11 @@ async fn servers_left_behind_are_found_by_their_pid_files_and_stopped_in_order()
     let dir = folder();
     let dir = dir.path().join("data");
     let stores = start(&dir).await;
-    let (redis_dir, sockets) = (
-        stores.redis.dir().to_owned(),
-        stores.postgres.dir().to_owned(),
-    );
+    let (redis_dir, sockets) = (stores.redis.dir().to_owned(), stores.postgres.dir().to_owned());
     drop(stores);
     // The same servers on the same folder, but nobody's children.
     let mut redis = Command::new("redis-server")
-        .args([
-            "--port",
-            "0",
-            "--appendonly",
-            "yes",
-            "--save",
-            "",
-            "--unixsocket",
-            "redis.sock",
-        ])
+        .args(["--port", "0", "--appendonly", "yes", "--save", "", "--unixsocket", "redis.sock"])
         .args(["--pidfile", "redis.pid", "--dir"])
         .arg(&redis_dir)
         .stdout(Stdio::null())
@@ -130,15 +97,8 @@ async fn servers_left_behind_are_found_by_their_pid_files_and_stopped_in_order()
     let account = super::super::account::Account::for_postgres().expect("account");
     let programs = super::super::programs::postgres(None).expect("PostgreSQL");
     let mut postgres = Command::new(programs.postgres);
-    postgres
-        .arg("-D")
-        .arg(sockets.join("data"))
-        .arg("-k")
-        .arg(&sockets);
-    postgres
-        .args(["-c", "listen_addresses="])
-        .stderr(Stdio::null())
-        .current_dir("/");
+    postgres.arg("-D").arg(sockets.join("data")).arg("-k").arg(&sockets);
+    postgres.args(["-c", "listen_addresses="]).stderr(Stdio::null()).current_dir("/");
     if let Some(account) = &account {
         account.apply(&mut postgres);
     }
@@ -149,18 +109,8 @@ async fn servers_left_behind_are_found_by_their_pid_files_and_stopped_in_order()
 
     let stores = start(&dir).await;
 
-    assert!(
-        redis
-            .try_wait()
-            .expect("wait")
-            .is_some_and(|status| status.success())
-    );
-    assert!(
-        postgres
-            .try_wait()
-            .expect("wait")
-            .is_some_and(|status| status.success())
-    );
+    assert!(redis.try_wait().expect("wait").is_some_and(|status| status.success()));
+    assert!(postgres.try_wait().expect("wait").is_some_and(|status| status.success()));
     assert_eq!(ask(&stores.redis, "PING").await, "+PONG");
 }
 
@@ -187,10 +137,7 @@ async fn pid_files_that_name_somebody_else_harm_nobody_and_stop_no_start() {
     let stores = start(dir.path()).await;
 
     assert_eq!(ask(&stores.redis, "GET place").await, "7");
-    assert!(
-        other.try_wait().expect("wait").is_none(),
-        "it was left alone"
-    );
+    assert!(other.try_wait().expect("wait").is_none(), "it was left alone");
     other.kill().expect("kill");
     other.wait().expect("wait");
 }

@@ -4,11 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_redis_killed_with_an_append_only_file_keeps_what_it_held() {
-    let options = RedisOptions {
-        appendonly: true,
-        tcp: true,
-        ..RedisOptions::throwaway()
-    };
+    let options = RedisOptions { appendonly: true, tcp: true, ..RedisOptions::throwaway() };
     let redis = LocalRedis::throwaway(options).await.expect("redis");
     assert_eq!(ask(&redis, "SET place 7").await, "+OK");
     let (pid, tcp) = (redis.pid().expect("a pid"), redis.tcp_url());
@@ -22,17 +18,13 @@ async fn a_redis_killed_with_an_append_only_file_keeps_what_it_held() {
     assert_ne!(redis.pid(), Some(pid));
     assert_eq!(redis.tcp_url(), tcp, "the port stays");
     let address = tcp.expect("a port").replace("redis://", "");
-    tokio::net::TcpStream::connect(address)
-        .await
-        .expect("it listens on TCP");
+    tokio::net::TcpStream::connect(address).await.expect("it listens on TCP");
 }
 
 #[tokio::test]
 async fn a_redis_without_one_comes_back_empty_and_its_settings_hold() {
     let mut options = RedisOptions::throwaway();
-    options
-        .settings
-        .push(("maxmemory".to_owned(), "10mb".to_owned()));
+    options.settings.push(("maxmemory".to_owned(), "10mb".to_owned()));
     let redis = LocalRedis::throwaway(options).await.expect("redis");
     ask(&redis, "SET place 7").await;
 
@@ -46,19 +38,14 @@ async fn a_redis_without_one_comes_back_empty_and_its_settings_hold() {
 
 #[tokio::test]
 async fn a_paused_redis_says_nothing_until_it_goes_on() {
-    let redis = LocalRedis::throwaway(RedisOptions::throwaway())
-        .await
-        .expect("redis");
+    let redis = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("redis");
     redis.pause();
     let silent = tokio::time::timeout(Duration::from_millis(200), ask(&redis, "PING")).await;
     assert!(silent.is_err(), "it answered {silent:?}");
     redis.resume();
     assert_eq!(ask(&redis, "PING").await, "+PONG");
     redis.pause();
-    redis
-        .stop()
-        .await
-        .expect("a paused server can be stopped in order");
+    redis.stop().await.expect("a paused server can be stopped in order");
 }
 
 #[tokio::test]
@@ -68,10 +55,7 @@ async fn fred_and_sqlx_understand_the_addresses() {
     let config = Config::from_url(&stores.redis.url()).expect("the URL");
     let client = fred::clients::Client::new(config, None, None, None);
     client.init().await.expect("connect");
-    client
-        .set::<(), _, _>("local:url", "1", None, None, false)
-        .await
-        .expect("set");
+    client.set::<(), _, _>("local:url", "1", None, None, false).await.expect("set");
     assert_eq!(ask(&stores.redis, "GET local:url").await, "1");
     let name = scalar(&stores.postgres.url(), "select current_database()::text").await;
     assert_eq!(name, "onsale");
@@ -83,41 +67,21 @@ async fn fred_and_sqlx_understand_the_addresses() {
 #[tokio::test]
 async fn databases_are_copies_of_their_template_and_keep_apart() {
     let postgres = &shared().await.expect("stores").postgres;
-    postgres
-        .create_database("local_template", None)
-        .await
-        .expect("template");
-    run(
-        &postgres.url_of("local_template"),
-        "create table t(n int); insert into t values (7)",
-    )
-    .await;
+    postgres.create_database("local_template", None).await.expect("template");
+    run(&postgres.url_of("local_template"), "create table t(n int); insert into t values (7)")
+        .await;
 
     let names = ["local_a", "local_b", "local_c"];
     let made = names.map(|name| postgres.create_database(name, Some("local_template")));
-    futures::future::try_join_all(made)
-        .await
-        .expect("copies, all at once");
+    futures::future::try_join_all(made).await.expect("copies, all at once");
     run(&postgres.url_of("local_a"), "update t set n = 8").await;
 
-    assert_eq!(
-        scalar(&postgres.url_of("local_a"), "select n::text from t").await,
-        "8"
-    );
-    assert_eq!(
-        scalar(&postgres.url_of("local_b"), "select n::text from t").await,
-        "7"
-    );
+    assert_eq!(scalar(&postgres.url_of("local_a"), "select n::text from t").await, "8");
+    assert_eq!(scalar(&postgres.url_of("local_b"), "select n::text from t").await, "7");
     postgres.drop_database("local_c").await.expect("drop");
-    let err = postgres
-        .create_database("local_b", None)
-        .await
-        .expect_err("it is there");
+    let err = postgres.create_database("local_b", None).await.expect_err("it is there");
     assert!(format!("{err:#}").contains("already exists"), "{err:#}");
-    let err = postgres
-        .create_database("a; drop", None)
-        .await
-        .expect_err("not a name");
+    let err = postgres.create_database("a; drop", None).await.expect_err("not a name");
     assert!(err.to_string().contains("plain"), "{err:#}");
 }
 
@@ -125,14 +89,8 @@ async fn databases_are_copies_of_their_template_and_keep_apart() {
 async fn a_killed_postgres_keeps_what_it_acknowledged_and_takes_its_backends_along() {
     let options = PostgresOptions::throwaway();
     let postgres = LocalPostgres::throwaway(options).await.expect("postgres");
-    run(
-        &postgres.url(),
-        "create table t(n int); insert into t values (7)",
-    )
-    .await;
-    let mut open = PgConnection::connect(&postgres.url())
-        .await
-        .expect("connect");
+    run(&postgres.url(), "create table t(n int); insert into t values (7)").await;
+    let mut open = PgConnection::connect(&postgres.url()).await.expect("connect");
     let backend: i32 = sqlx::query_scalar("select pg_backend_pid()")
         .fetch_one(&mut open)
         .await
@@ -151,14 +109,8 @@ async fn a_killed_postgres_keeps_what_it_acknowledged_and_takes_its_backends_alo
 #[tokio::test]
 async fn a_server_that_does_not_come_up_shows_the_end_of_its_log() {
     let mut options = RedisOptions::throwaway();
-    options
-        .settings
-        .push(("maxmemory-policy".to_owned(), "nonsense".to_owned()));
-    let err = LocalRedis::throwaway(options)
-        .await
-        .err()
-        .expect("refused")
-        .to_string();
+    options.settings.push(("maxmemory-policy".to_owned(), "nonsense".to_owned()));
+    let err = LocalRedis::throwaway(options).await.err().expect("refused").to_string();
     assert!(err.contains("nonsense"), "{err}");
 }
 

@@ -88,12 +88,7 @@ impl World {
         Self {
             start,
             now: start,
-            line: Line {
-                seq: Some(1_000),
-                run: Some(0),
-                epoch: Some(0),
-                ..Line::default()
-            },
+            line: Line { seq: Some(1_000), run: Some(0), epoch: Some(0), ..Line::default() },
             life: 0,
             process: 0,
             older: Vec::new(),
@@ -144,11 +139,8 @@ impl World {
         self.older.push(self.line.clone());
         for number in seq + 1..=seq + count {
             self.line.waiting.insert(number);
-            let told = Told {
-                at: self.now,
-                life: self.life,
-                position: self.line.waiting.len() as u64,
-            };
+            let told =
+                Told { at: self.now, life: self.life, position: self.line.waiting.len() as u64 };
             self.told.insert(number, told);
         }
         self.line.seq = Some(seq + count);
@@ -164,11 +156,7 @@ impl World {
         self.line.waiting.remove(&number);
         self.line.bury(number, number);
         let server = &mut self.servers[server];
-        server.left.push(Left {
-            at: self.now,
-            life: self.life,
-            number,
-        });
+        server.left.push(Left { at: self.now, life: self.life, number });
         if let Some(board) = server.builder.leave(place(number), self.now) {
             let (shown, _) = server.board.as_mut().expect("a board was made before");
             *shown = board;
@@ -202,20 +190,11 @@ impl World {
         let now = self.now;
         let at = server;
         let server = &mut self.servers[server];
-        if let Some(Flight {
-            ask,
-            answer: Some((reading, _)),
-            ..
-        }) = server.flight.take()
-        {
+        if let Some(Flight { ask, answer: Some((reading, _)), .. }) = server.flight.take() {
             self.late.push((at, ask, reading));
         }
-        server.flight = Some(Flight {
-            ask: server.builder.ask(now),
-            limit,
-            sent: now,
-            answer: None,
-        });
+        server.flight =
+            Some(Flight { ask: server.builder.ask(now), limit, sent: now, answer: None });
     }
 
     fn execute(&mut self, server: usize) {
@@ -224,11 +203,7 @@ impl World {
             && flight.answer.is_none()
         {
             let reading = self.line.read(now_ms, flight.ask.after(), flight.limit);
-            let seen = Seen {
-                life: self.life,
-                line: self.line.clone(),
-                sent: flight.sent,
-            };
+            let seen = Seen { life: self.life, line: self.line.clone(), sent: flight.sent };
             flight.answer = Some((reading, seen));
         }
     }
@@ -246,10 +221,7 @@ impl World {
         match server.builder.take(ask, reading.clone()) {
             Progress::Complete(board) => {
                 server.board = Some((board, seen));
-                assert!(matches!(
-                    server.builder.take(ask, reading),
-                    Progress::Outdated
-                ));
+                assert!(matches!(server.builder.take(ask, reading), Progress::Outdated));
                 self.check_boards();
             }
             // Never to repair itself: what was read was right.
@@ -277,10 +249,7 @@ impl World {
             // The list's own positions first: they are the proof against gaps.
             for (index, number) in sorted.iter().enumerate() {
                 let position = index as u64 + 1;
-                assert_eq!(
-                    board.position_of(place(*number)),
-                    OnBoard::Waiting { position }
-                );
+                assert_eq!(board.position_of(place(*number)), OnBoard::Waiting { position });
             }
             assert_eq!(board.waiting(), sorted.len() as u64);
             let ends = [1, last.max(1), last + 1, last + 1_000_000];
@@ -323,11 +292,7 @@ impl World {
             if seen.life == told.life {
                 assert!(position <= told.position, "{number} went back");
             }
-            let told = Told {
-                at: self.now,
-                life: seen.life,
-                position,
-            };
+            let told = Told { at: self.now, life: seen.life, position };
             self.told.insert(number, told);
         }
     }

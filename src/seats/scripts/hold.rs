@@ -12,10 +12,8 @@ use crate::words::{ConcertDate, SeatNumber};
 
 pub(super) static HOLD: LuaScript =
     LuaScript::new("seats/hold", include_str!("../../../lua/seats/hold.lua"));
-pub(super) static RELEASE: LuaScript = LuaScript::new(
-    "seats/release",
-    include_str!("../../../lua/seats/release.lua"),
-);
+pub(super) static RELEASE: LuaScript =
+    LuaScript::new("seats/release", include_str!("../../../lua/seats/release.lua"));
 
 /// Holds all of `seats` on `date` for `holder`, or none.
 pub struct HoldSeats<'a> {
@@ -202,10 +200,9 @@ impl ScriptCall for ReleaseHolds<'_> {
 
     fn decode(tag: &str, mut reply: Reply) -> Result<ReleaseOutcome, ReplyFault> {
         match tag {
-            "released" => Ok(ReleaseOutcome::Released {
-                released: reply.int()?,
-                kept: reply.int()?,
-            }),
+            "released" => {
+                Ok(ReleaseOutcome::Released { released: reply.int()?, kept: reply.int()? })
+            }
             "paying" => Ok(ReleaseOutcome::Paying),
             _ => Err(ReplyFault::Tag(tag.to_owned())),
         }

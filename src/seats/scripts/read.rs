@@ -31,9 +31,7 @@ impl ScriptCall for ReadSeats<'_> {
 
     fn write(&self, args: &mut Args) {
         let keys = &self.concert.keys;
-        args.key(&keys.version(self.date))
-            .key(&keys.sold(self.date))
-            .key(&keys.held(self.date));
+        args.key(&keys.version(self.date)).key(&keys.sold(self.date)).key(&keys.held(self.date));
     }
 
     fn decode(tag: &str, mut reply: Reply) -> Result<SeatReading, ReplyFault> {

@@ -8,14 +8,10 @@ use crate::words::{ConcertDate, SeatNumber};
 
 pub(super) static SWEEP: LuaScript =
     LuaScript::new("seats/sweep", include_str!("../../../lua/seats/sweep.lua"));
-pub(super) static RESTORE: LuaScript = LuaScript::new(
-    "seats/restore",
-    include_str!("../../../lua/seats/restore.lua"),
-);
-pub(super) static CORRECT: LuaScript = LuaScript::new(
-    "seats/correct",
-    include_str!("../../../lua/seats/correct.lua"),
-);
+pub(super) static RESTORE: LuaScript =
+    LuaScript::new("seats/restore", include_str!("../../../lua/seats/restore.lua"));
+pub(super) static CORRECT: LuaScript =
+    LuaScript::new("seats/correct", include_str!("../../../lua/seats/correct.lua"));
 
 /// Drops holds of one date that are past their deadline; answers how many.
 pub struct SweepHolds<'a> {
@@ -114,10 +110,9 @@ impl ScriptCall for RestoreSold<'_> {
 
     fn decode(tag: &str, mut reply: Reply) -> Result<RestoreOutcome, ReplyFault> {
         match tag {
-            "restored" => Ok(RestoreOutcome::Restored {
-                marked: reply.int()?,
-                dropped: reply.int()?,
-            }),
+            "restored" => {
+                Ok(RestoreOutcome::Restored { marked: reply.int()?, dropped: reply.int()? })
+            }
             "lost" => Ok(RestoreOutcome::Lost),
             _ => Err(ReplyFault::Tag(tag.to_owned())),
         }

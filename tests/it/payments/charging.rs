@@ -26,23 +26,12 @@ async fn an_unknown_user_has_nothing_and_a_charge_adds_up() {
 async fn three_hundred_charges_at_once_add_up_exactly() {
     let stage = Stage::new().await;
     let charges = (1..=300).map(|won| stage.charge(user(7), won));
-    let mut after: Vec<i64> = join_all(charges)
-        .await
-        .iter()
-        .map(|won| won.get())
-        .collect();
+    let mut after: Vec<i64> = join_all(charges).await.iter().map(|won| won.get()).collect();
     after.sort_unstable();
     after.dedup();
-    assert_eq!(
-        after.len(),
-        300,
-        "every answer is the balance right after its own charge"
-    );
+    assert_eq!(after.len(), 300, "every answer is the balance right after its own charge");
     assert_eq!(after.last(), Some(&(300 * 301 / 2)));
-    assert_eq!(
-        stage.payments.balance(user(7)).await.unwrap(),
-        won(300 * 301 / 2)
-    );
+    assert_eq!(stage.payments.balance(user(7)).await.unwrap(), won(300 * 301 / 2));
     assert_the_books_balance(&stage.database).await;
 }
 
@@ -58,18 +47,12 @@ async fn a_balance_has_an_upper_end_and_a_refused_charge_leaves_nothing() {
     .execute(&stage.database)
     .await
     .unwrap();
-    let refused = stage
-        .payments
-        .charge(user(7), amount(10), Some(key("k", 7, 10)))
-        .await;
+    let refused = stage.payments.charge(user(7), amount(10), Some(key("k", 7, 10))).await;
     assert!(matches!(
         refused,
         Err(PaymentError::BalanceTooLarge { balance }) if balance == won(999_999_999_991)
     ));
-    assert_eq!(
-        count(&stage.database, "select count(*) from idempotency_keys").await,
-        0
-    );
+    assert_eq!(count(&stage.database, "select count(*) from idempotency_keys").await, 0);
     assert_eq!(stage.charge(user(7), 9).await, won(1_000_000_000_000));
     assert_the_books_balance(&stage.database).await;
 }
@@ -77,45 +60,25 @@ async fn a_balance_has_an_upper_end_and_a_refused_charge_leaves_nothing() {
 #[tokio::test]
 async fn thirty_charges_with_one_key_are_one_charge() {
     let stage = Stage::new().await;
-    let charge = || {
-        stage
-            .payments
-            .charge(user(7), amount(500), Some(key("once", 7, 500)))
-    };
+    let charge = || stage.payments.charge(user(7), amount(500), Some(key("once", 7, 500)));
     for balance in join_all((0..30).map(|_| charge())).await {
         assert_eq!(balance.unwrap(), won(500));
     }
     stage.charge(user(7), 1).await;
-    assert_eq!(
-        charge().await.unwrap(),
-        won(500),
-        "the answer of the first, not the balance now"
-    );
+    assert_eq!(charge().await.unwrap(), won(500), "the answer of the first, not the balance now");
     assert_eq!(stage.payments.balance(user(7)).await.unwrap(), won(501));
-    assert_eq!(
-        count(&stage.database, "select count(*) from ledger").await,
-        2
-    );
+    assert_eq!(count(&stage.database, "select count(*) from ledger").await, 2);
     assert_the_books_balance(&stage.database).await;
 }
 
 #[tokio::test]
 async fn a_key_with_another_body_is_refused_and_belongs_to_its_user() {
     let stage = Stage::new().await;
-    let first = stage
-        .payments
-        .charge(user(7), amount(500), Some(key("k", 7, 500)))
-        .await;
+    let first = stage.payments.charge(user(7), amount(500), Some(key("k", 7, 500))).await;
     assert_eq!(first.unwrap(), won(500));
-    let other_body = stage
-        .payments
-        .charge(user(7), amount(501), Some(key("k", 7, 501)))
-        .await;
+    let other_body = stage.payments.charge(user(7), amount(501), Some(key("k", 7, 501))).await;
     assert!(matches!(other_body, Err(PaymentError::KeyReused)));
-    let other_user = stage
-        .payments
-        .charge(user(8), amount(9), Some(key("k", 8, 9)))
-        .await;
+    let other_user = stage.payments.charge(user(8), amount(9), Some(key("k", 8, 9))).await;
     assert_eq!(other_user.unwrap(), won(9));
     assert_eq!(stage.payments.balance(user(7)).await.unwrap(), won(500));
     assert_the_books_balance(&stage.database).await;
@@ -139,30 +102,14 @@ async fn a_second_copy_changes_nothing_and_a_late_one_is_undone() {
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     assert_eq!(send(first, "10 s", None).await.unwrap(), [100]);
     assert_eq!(send(second, "10 s", Some("k")).await.unwrap(), [200]);
-    assert_eq!(
-        send(first, "10 s", None).await.unwrap(),
-        [100],
-        "the first copy's row answers"
-    );
-    assert_eq!(
-        send(first, "-10 s", None).await.unwrap(),
-        [100],
-        "also after the deadline"
-    );
+    assert_eq!(send(first, "10 s", None).await.unwrap(), [100], "the first copy's row answers");
+    assert_eq!(send(first, "-10 s", None).await.unwrap(), [100], "also after the deadline");
     assert_eq!(send(second, "-10 s", Some("k")).await.unwrap(), [200]);
 
-    let late = send(Uuid::now_v7(), "-1 ms", Some("late"))
-        .await
-        .unwrap_err();
+    let late = send(Uuid::now_v7(), "-1 ms", Some("late")).await.unwrap_err();
     assert_eq!(late.as_database_error().unwrap().code().unwrap(), "ON001");
-    assert_eq!(
-        count(&stage.database, "select count(*) from ledger").await,
-        2
-    );
-    assert_eq!(
-        count(&stage.database, "select count(*) from idempotency_keys").await,
-        1
-    );
+    assert_eq!(count(&stage.database, "select count(*) from ledger").await, 2);
+    assert_eq!(count(&stage.database, "select count(*) from idempotency_keys").await, 1);
     assert_the_books_balance(&stage.database).await;
 }
 
@@ -209,12 +156,7 @@ async fn the_ledger_cannot_be_changed() {
     let stage = Stage::new().await;
     stage.charge(user(7), 100).await;
     for statement in ["update ledger set amount = 1", "delete from ledger"] {
-        assert!(
-            sqlx::query(statement)
-                .execute(&stage.database)
-                .await
-                .is_err()
-        );
+        assert!(sqlx::query(statement).execute(&stage.database).await.is_err());
     }
     assert_the_books_balance(&stage.database).await;
 }

@@ -71,28 +71,11 @@ async fn carry(mut client: tokio::net::TcpStream, mut server: UnixStream, cuts: 
 /// A stage whose PostgreSQL is reached through a proxy, and the way around it.
 async fn behind_a_cutter() -> (Cutter, Stage, PgPool) {
     let url = database_url().await;
-    let sockets = url
-        .split("host=")
-        .nth(1)
-        .unwrap()
-        .split('&')
-        .next()
-        .unwrap()
-        .to_owned();
+    let sockets = url.split("host=").nth(1).unwrap().split('&').next().unwrap().to_owned();
     let cutter = Cutter::before(PathBuf::from(sockets).join(".s.PGSQL.5432")).await;
-    let name = url
-        .split('?')
-        .next()
-        .unwrap()
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .to_owned();
+    let name = url.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned();
     let owner = url.split("://").nth(1).unwrap().split('@').next().unwrap();
-    let cut_url = format!(
-        "postgres://{owner}@127.0.0.1:{}/{name}?sslmode=disable",
-        cutter.port
-    );
+    let cut_url = format!("postgres://{owner}@127.0.0.1:{}/{name}?sslmode=disable", cutter.port);
     let stage = Stage::with(support::concert(50, 2), connect(&cut_url)).await;
     (cutter, stage, connect(&url))
 }
@@ -104,18 +87,10 @@ async fn a_lost_answer_is_asked_for_again_and_is_the_truth() {
     let buyer = stage.buyer(&mut raw, 1).await;
     cutter.cuts.store(1, Ordering::SeqCst);
     assert_eq!(stage.charge(buyer.user, 50).await, won(10 * PRICE + 50));
-    assert_eq!(
-        cutter.cuts.load(Ordering::SeqCst),
-        0,
-        "an answer was swallowed"
-    );
+    assert_eq!(cutter.cuts.load(Ordering::SeqCst), 0, "an answer was swallowed");
     cutter.cuts.store(1, Ordering::SeqCst);
     let payment = stage.pay(&buyer).await;
-    assert_eq!(
-        cutter.cuts.load(Ordering::SeqCst),
-        0,
-        "an answer was swallowed"
-    );
+    assert_eq!(cutter.cuts.load(Ordering::SeqCst), 0, "an answer was swallowed");
     assert_eq!(payment.balance_after, won(9 * PRICE + 50));
     assert_eq!(stage.sold(&mut raw, 0).await, [1]);
     assert_eq!(count(&around, "select count(*) from ledger").await, 3);
@@ -129,38 +104,24 @@ async fn two_lost_answers_are_an_unknown_outcome_and_the_repeat_tells() {
     let buyer = stage.buyer(&mut raw, 1).await;
     cutter.cuts.store(2, Ordering::SeqCst);
     let unknown = stage.payments.pay(buyer.clone()).await;
-    assert!(
-        matches!(unknown, Err(PaymentError::OutcomeUnknown(_))),
-        "{unknown:?}"
-    );
+    assert!(matches!(unknown, Err(PaymentError::OutcomeUnknown(_))), "{unknown:?}");
     let paying = stage.concert.keys.paying(buyer.place);
     let attempts = raw.say(&format!("ZCARD {paying}")).await.int();
-    assert_eq!(
-        attempts, 2,
-        "the attempt stands: its statement may still act"
-    );
+    assert_eq!(attempts, 2, "the attempt stands: its statement may still act");
     let payment = stage.pay(&buyer).await;
     assert_eq!(payment.balance_after, won(9 * PRICE));
     assert_eq!(count(&around, "select count(*) from payments").await, 1);
 
     cutter.cuts.store(2, Ordering::SeqCst);
     let unknown = stage.payments.charge(buyer.user, amount(1), None).await;
-    assert!(
-        matches!(unknown, Err(PaymentError::OutcomeUnknown(_))),
-        "{unknown:?}"
-    );
-    assert_eq!(
-        stage.payments.balance(buyer.user).await.unwrap(),
-        won(9 * PRICE + 1)
-    );
+    assert!(matches!(unknown, Err(PaymentError::OutcomeUnknown(_))), "{unknown:?}");
+    assert_eq!(stage.payments.balance(buyer.user).await.unwrap(), won(9 * PRICE + 1));
     assert_the_books_balance(&around).await;
 }
 
 #[tokio::test]
 async fn without_postgresql_nothing_happens_and_the_attempt_is_cancelled() {
-    let server = LocalPostgres::throwaway(PostgresOptions::throwaway())
-        .await
-        .unwrap();
+    let server = LocalPostgres::throwaway(PostgresOptions::throwaway()).await.unwrap();
     let database = connect_quickly(&server.url());
     postgres::migrate(&database).await.unwrap();
     let stage = Stage::with(support::concert(50, 2), database).await;
@@ -176,10 +137,7 @@ async fn without_postgresql_nothing_happens_and_the_attempt_is_cancelled() {
     })
     .await;
     let refused = stage.payments.pay(buyer.clone()).await;
-    assert!(
-        matches!(refused, Err(PaymentError::Database(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(PaymentError::Database(_))), "{refused:?}");
     let paying = stage.concert.keys.paying(buyer.place);
     eventually("no attempt is left", || async {
         let mut raw = RawRedis::shared().await;
@@ -200,10 +158,8 @@ async fn without_postgresql_nothing_happens_and_the_attempt_is_cancelled() {
 }
 
 fn connect_quickly(url: &str) -> PgPool {
-    let config = postgres::PostgresConfig {
-        connections_max: 4,
-        ..postgres::PostgresConfig::new(url)
-    };
+    let config =
+        postgres::PostgresConfig { connections_max: 4, ..postgres::PostgresConfig::new(url) };
     postgres::connect(&config).unwrap()
 }
 
@@ -243,11 +199,7 @@ async fn connections_that_are_cut_under_load_lose_no_money() {
     cutter.await.unwrap();
     // A pool of its own: the connections of every other one were cut.
     let around = connect(&url);
-    let sum: i64 = count(
-        &around,
-        "select coalesce(sum(amount), 0)::bigint from ledger",
-    )
-    .await;
+    let sum: i64 = count(&around, "select coalesce(sum(amount), 0)::bigint from ledger").await;
     assert!(
         (surely..=surely + perhaps).contains(&sum),
         "{surely} <= {sum} <= {surely} + {perhaps}"
@@ -258,23 +210,16 @@ async fn connections_that_are_cut_under_load_lose_no_money() {
 /// Between the commit and Redis: the payment is made, the answer is 200, and Redis hears of it later.
 #[tokio::test]
 async fn a_redis_that_goes_away_after_the_commit_changes_no_answer() {
-    let server = LocalRedis::throwaway(RedisOptions::durable())
-        .await
-        .unwrap();
+    let server = LocalRedis::throwaway(RedisOptions::durable()).await.unwrap();
     let redis = redis_at(&server.url(), scripts()).await;
-    let config = PaymentsConfig {
-        unsynced_after: std::time::Duration::ZERO,
-        ..PaymentsConfig::default()
-    };
+    let config =
+        PaymentsConfig { unsynced_after: std::time::Duration::ZERO, ..PaymentsConfig::default() };
     let stage = Stage::on(redis, support::concert(50, 2), database().await, config);
     let mut raw = RawRedis::connect(server.socket()).await;
     let buyer = stage.buyer(&mut raw, 1).await;
     // The statement waits for the buyer's row, so that Redis can go away in between.
     let mut lock = stage.database.begin().await.unwrap();
-    sqlx::query("select from balances for update")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    sqlx::query("select from balances for update").execute(&mut *lock).await.unwrap();
     let paying = tokio::spawn({
         let (payments, buyer) = (stage.payments.clone(), buyer.clone());
         async move { payments.pay(buyer).await }
@@ -318,10 +263,7 @@ async fn a_client_that_goes_away_has_paid_all_the_same() {
     }
     stage.payments.drain().await;
     assert_eq!(stage.sold(&mut raw, 0).await, [1]);
-    assert_eq!(
-        count(&stage.database, "select count(*) from payments").await,
-        1
-    );
+    assert_eq!(count(&stage.database, "select count(*) from payments").await, 1);
     assert_eq!(stage.pay(&buyer).await.place, place(buyer.place.get()));
     assert_the_books_balance(&stage.database).await;
 }

@@ -21,33 +21,18 @@ async fn a_payment_sells_all_holds_of_the_token_and_consumes_it() {
     let payment = stage.pay(&stage.purchase(at, who)).await;
     assert_eq!((payment.user, payment.place), (who, at));
     assert_eq!(payment.balance_after, won(1_000 - 2 * PRICE));
-    let seats: Vec<_> = payment
-        .seats
-        .iter()
-        .map(|s| (s.date, s.seat, s.reservation))
-        .collect();
+    let seats: Vec<_> = payment.seats.iter().map(|s| (s.date, s.seat, s.reservation)).collect();
     let dates = &stage.concert.dates;
-    assert_eq!(
-        seats,
-        [(dates[0], seat(12), first), (dates[1], seat(3), second)]
-    );
+    assert_eq!(seats, [(dates[0], seat(12), first), (dates[1], seat(3), second)]);
 
     assert_eq!(stage.sold(&mut raw, 0).await, [12]);
     assert_eq!(stage.sold(&mut raw, 1).await, [3]);
     let keys = &stage.concert.keys;
-    for gone in [
-        keys.token(at),
-        keys.paying(at),
-        keys.active.clone(),
-        keys.users.clone(),
-    ]
-    .into_iter()
-    .chain([keys.holds(who)])
-    .chain(
-        dates
-            .iter()
-            .flat_map(|date| [keys.held(*date), keys.hold(*date)]),
-    ) {
+    for gone in [keys.token(at), keys.paying(at), keys.active.clone(), keys.users.clone()]
+        .into_iter()
+        .chain([keys.holds(who)])
+        .chain(dates.iter().flat_map(|date| [keys.held(*date), keys.hold(*date)]))
+    {
         assert_eq!(raw.say(&format!("EXISTS {gone}")).await.int(), 0, "{gone}");
     }
     assert_eq!(stage.counter(&mut raw, "sold").await, 2);
@@ -69,23 +54,10 @@ async fn a_hundred_payments_of_one_hold_are_one_debit() {
     let mut raw = RawRedis::shared().await;
     let purchase = stage.buyer(&mut raw, 1).await;
     let attempts = (0..100).map(|_| stage.payments.pay(purchase.clone()));
-    let payments: Vec<_> = join_all(attempts)
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    assert!(
-        payments.iter().all(|payment| *payment == payments[0]),
-        "equal answers"
-    );
-    assert_eq!(
-        stage.payments.balance(purchase.user).await.unwrap(),
-        won(9 * PRICE)
-    );
-    assert_eq!(
-        count(&stage.database, "select count(*) from payments").await,
-        1
-    );
+    let payments: Vec<_> = join_all(attempts).await.into_iter().map(Result::unwrap).collect();
+    assert!(payments.iter().all(|payment| *payment == payments[0]), "equal answers");
+    assert_eq!(stage.payments.balance(purchase.user).await.unwrap(), won(9 * PRICE));
+    assert_eq!(count(&stage.database, "select count(*) from payments").await, 1);
     assert_eq!(stage.counter(&mut raw, "sold").await, 1);
     assert_the_books_balance(&stage.database).await;
 }
@@ -117,11 +89,7 @@ async fn money_for_one_and_three_payments_at_once_buy_one() {
                 assert_eq!((*required, balance.get()), (PRICE, PRICE / 2));
                 assert_eq!(sold, [0; 0]);
                 let held = stage.concert.keys.held(stage.concert.dates[0]);
-                assert_eq!(
-                    raw.say(&format!("ZCARD {held}")).await.int(),
-                    1,
-                    "the hold stays"
-                );
+                assert_eq!(raw.say(&format!("ZCARD {held}")).await.int(), 1, "the hold stays");
                 let paying = stage.concert.keys.paying(place(5));
                 let attempts = raw.say(&format!("ZRANGE {paying} 0 -1")).await.texts();
                 assert_eq!(attempts, ["held"], "the attempt is cancelled");
@@ -137,32 +105,21 @@ async fn what_cannot_be_paid_is_refused_by_its_reason() {
     let stage = Stage::new().await;
     let mut raw = RawRedis::shared().await;
     let refused = async |at: u64, who: u64| {
-        stage
-            .payments
-            .pay(stage.purchase(place(at), user(who)))
-            .await
-            .unwrap_err()
+        stage.payments.pay(stage.purchase(place(at), user(who))).await.unwrap_err()
     };
     assert!(matches!(refused(1, 7).await, PaymentError::TokenExpired));
     stage.token(&mut raw, place(1), user(7)).await;
     assert!(matches!(refused(1, 7).await, PaymentError::NothingToPay));
     assert!(matches!(refused(1, 8).await, PaymentError::NotYours));
     // A hold that has lapsed, one that must end within 30 s, and one of another place.
-    stage
-        .hold_for(&mut raw, (place(1), user(7)), (0, 1), (-1, 60_000))
-        .await;
+    stage.hold_for(&mut raw, (place(1), user(7)), (0, 1), (-1, 60_000)).await;
     assert!(matches!(refused(1, 7).await, PaymentError::HoldExpired));
-    stage
-        .hold_for(&mut raw, (place(1), user(7)), (0, 2), (10_000, 29_000))
-        .await;
+    stage.hold_for(&mut raw, (place(1), user(7)), (0, 2), (10_000, 29_000)).await;
     assert!(matches!(refused(1, 7).await, PaymentError::HoldExpired));
     stage.token(&mut raw, place(2), user(9)).await;
     stage.hold(&mut raw, (place(3), user(9)), (0, 3)).await;
     assert!(matches!(refused(2, 9).await, PaymentError::NothingToPay));
-    assert_eq!(
-        count(&stage.database, "select count(*) from payments").await,
-        0
-    );
+    assert_eq!(count(&stage.database, "select count(*) from payments").await, 0);
     assert_eq!(stage.sold(&mut raw, 0).await, [0; 0]);
 }
 
@@ -173,9 +130,7 @@ async fn a_payment_in_the_last_second_extends_the_hold() {
     let stage = Stage::new().await;
     let mut raw = RawRedis::shared().await;
     stage.token(&mut raw, place(1), user(7)).await;
-    stage
-        .hold_for(&mut raw, (place(1), user(7)), (0, 1), (5_000, 65_000))
-        .await;
+    stage.hold_for(&mut raw, (place(1), user(7)), (0, 1), (5_000, 65_000)).await;
     let before_ms = now_ms(&mut raw).await;
     let refused = stage.payments.pay(stage.purchase(place(1), user(7))).await;
     assert!(matches!(refused, Err(PaymentError::TooLittleMoney { .. })));
@@ -199,10 +154,7 @@ async fn a_seat_that_postgresql_knows_as_sold_is_not_sold_again() {
     let second = stage.buyer(&mut raw, 4).await;
     let refused = stage.payments.pay(second.clone()).await;
     assert!(matches!(refused, Err(PaymentError::SeatSold { seat: taken, .. }) if taken == seat(4)));
-    assert_eq!(
-        stage.payments.balance(second.user).await.unwrap(),
-        won(10 * PRICE)
-    );
+    assert_eq!(stage.payments.balance(second.user).await.unwrap(), won(10 * PRICE));
     assert_eq!(stage.sold(&mut raw, 0).await, [4], "the mark is back");
     assert_the_books_balance(&stage.database).await;
 }
@@ -215,11 +167,7 @@ async fn a_key_answers_the_old_payment_whatever_the_token_holds_now() {
     first.key = Some(KeyUse::of_payment("k", first.user));
     let thirty = join_all((0..30).map(|_| stage.payments.pay(first.clone()))).await;
     let payment = thirty[0].as_ref().unwrap().clone();
-    assert!(
-        thirty
-            .iter()
-            .all(|answer| answer.as_ref().unwrap() == &payment)
-    );
+    assert!(thirty.iter().all(|answer| answer.as_ref().unwrap() == &payment));
 
     // The same user, a new token, a new hold, the old key.
     stage.token(&mut raw, place(77), first.user).await;
@@ -227,33 +175,19 @@ async fn a_key_answers_the_old_payment_whatever_the_token_holds_now() {
     let mut second = stage.purchase(place(77), first.user);
     second.key.clone_from(&first.key);
     assert_eq!(stage.pay(&second).await, payment);
-    assert_eq!(
-        stage.sold(&mut raw, 0).await,
-        [1],
-        "the new hold is not paid"
-    );
+    assert_eq!(stage.sold(&mut raw, 0).await, [1], "the new hold is not paid");
     second.key = None;
     assert_ne!(stage.pay(&second).await.id, payment.id);
 
     // A key of a payment is no key of a charge, and the other way round.
     let as_charge = KeyUse::of_charge("k", first.user, super::stage::amount(5));
-    let charged = stage
-        .payments
-        .charge(first.user, super::stage::amount(5), Some(as_charge))
-        .await;
+    let charged = stage.payments.charge(first.user, super::stage::amount(5), Some(as_charge)).await;
     assert!(matches!(charged, Err(PaymentError::KeyReused)));
     let key = KeyUse::of_charge("c", first.user, super::stage::amount(5));
-    stage
-        .payments
-        .charge(first.user, super::stage::amount(5), Some(key))
-        .await
-        .unwrap();
+    stage.payments.charge(first.user, super::stage::amount(5), Some(key)).await.unwrap();
     let mut third = first.clone();
     third.key = Some(KeyUse::of_payment("c", first.user));
-    assert!(matches!(
-        stage.payments.pay(third).await,
-        Err(PaymentError::KeyReused)
-    ));
+    assert!(matches!(stage.payments.pay(third).await, Err(PaymentError::KeyReused)));
     assert_the_books_balance(&stage.database).await;
 }
 
@@ -264,21 +198,14 @@ async fn a_spent_token_shows_its_payment_to_its_payer_only() {
     let purchase = stage.buyer(&mut raw, 1).await;
     let payment = stage.pay(&purchase).await;
     let (concert, at) = (stage.concert.id, purchase.place);
-    stage
-        .payments
-        .check_spent(concert, at, purchase.user)
-        .await
-        .unwrap();
+    stage.payments.check_spent(concert, at, purchase.user).await.unwrap();
     let stranger = stage.payments.check_spent(concert, at, user(1)).await;
     assert!(matches!(stranger, Err(PaymentError::NotYours)));
     let unpaid = stage.payments.check_spent(concert, place(1), user(1)).await;
     assert!(matches!(unpaid, Err(PaymentError::TokenExpired)));
     let mut replay = purchase.clone();
     replay.user = user(1);
-    assert!(matches!(
-        stage.payments.pay(replay).await,
-        Err(PaymentError::NotYours)
-    ));
+    assert!(matches!(stage.payments.pay(replay).await, Err(PaymentError::NotYours)));
     assert_eq!(stage.payments.foreign_replays(), 2);
     let found = stage.payments.payment_of_place(concert, at).await.unwrap();
     assert_eq!(found, Some(payment));
@@ -296,11 +223,7 @@ async fn a_payment_racing_the_lapse_of_its_hold_never_sells_twice() {
          and user_id - 10000 in (select user_id from payments)";
     assert_eq!(count(&stage.database, twice).await, 0);
     let once = "select count(*) from owned_seats";
-    assert_eq!(
-        count(&stage.database, once).await,
-        1_000,
-        "every seat found exactly one owner"
-    );
+    assert_eq!(count(&stage.database, once).await, 1_000, "every seat found exactly one owner");
     assert_the_books_balance(&stage.database).await;
 }
 
@@ -313,26 +236,13 @@ async fn race(stage: &Stage, number: u32) {
         stage.charge(user(id), PRICE).await;
     }
     let ttl_ms = i64::from(number % 8);
-    stage
-        .hold_for(
-            &mut raw,
-            (place(first), user(first)),
-            (0, number),
-            (ttl_ms, 60_000),
-        )
-        .await;
+    stage.hold_for(&mut raw, (place(first), user(first)), (0, number), (ttl_ms, 60_000)).await;
     let pay = |id: u64| stage.payments.pay(stage.purchase(place(id), user(id)));
     let take_over = async {
-        let holder = onsale::seats::Holder {
-            user: user(second),
-            place: place(second),
-        };
+        let holder = onsale::seats::Holder { user: user(second), place: place(second) };
         let selection = seat(number).into();
         loop {
-            let held = stage
-                .seats
-                .reserve(&stage.concert, holder, None, &selection)
-                .await;
+            let held = stage.seats.reserve(&stage.concert, holder, None, &selection).await;
             match held {
                 Ok(_) => return Some(pay(second).await),
                 Err(onsale::seats::SeatsError::Taken { .. }) => tokio::task::yield_now().await,

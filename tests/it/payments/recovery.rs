@@ -21,15 +21,9 @@ struct Lossy {
 
 impl Lossy {
     async fn start() -> Self {
-        let server = LocalRedis::throwaway(RedisOptions::throwaway())
-            .await
-            .unwrap();
+        let server = LocalRedis::throwaway(RedisOptions::throwaway()).await.unwrap();
         let redis = redis_at(&server.url(), scripts()).await;
-        Self {
-            server,
-            redis,
-            settled: Arc::default(),
-        }
+        Self { server, redis, settled: Arc::default() }
     }
 
     async fn raw(&self) -> RawRedis {
@@ -38,10 +32,7 @@ impl Lossy {
 
     /// A server of its own, with a closed gate.
     fn stage(&self, on: &Stage) -> Stage {
-        let config = PaymentsConfig {
-            unsynced_after: Duration::ZERO,
-            ..PaymentsConfig::default()
-        };
+        let config = PaymentsConfig { unsynced_after: Duration::ZERO, ..PaymentsConfig::default() };
         let concert = (*on.concert).clone();
         let stage = Stage::on(self.redis.clone(), concert, on.database.clone(), config);
         let (socket, settled) = (self.server.socket().to_owned(), self.settled.clone());
@@ -62,12 +53,7 @@ impl Lossy {
 async fn lossy_stage() -> (Lossy, Stage, RawRedis) {
     let lossy = Lossy::start().await;
     let concert = support::concert(50, 2);
-    let bare = Stage::on(
-        lossy.redis.clone(),
-        concert,
-        database().await,
-        PaymentsConfig::default(),
-    );
+    let bare = Stage::on(lossy.redis.clone(), concert, database().await, PaymentsConfig::default());
     let stage = lossy.stage(&bare);
     let raw = lossy.raw().await;
     (lossy, stage, raw)
@@ -78,10 +64,7 @@ async fn a_new_concert_is_settled_rebuilt_and_opened_by_one_run() {
     let (lossy, stage, mut raw) = lossy_stage().await;
     let report = stage.payments.clone().verify_all().await.unwrap();
     assert_eq!((report.opened, report.rebuilt, report.marked), (1, 1, 0));
-    let opened = stage
-        .gates
-        .verified(stage.concert.id)
-        .expect("an open gate");
+    let opened = stage.gates.verified(stage.concert.id).expect("an open gate");
     let epoch = raw.say(&format!("GET {}", stage.concert.keys.epoch)).await;
     assert_eq!((&*opened.run, &*opened.epoch), ("run-2", epoch.text()));
     assert_eq!(lossy.settled.load(Ordering::SeqCst), 1);
@@ -94,8 +77,7 @@ async fn an_emptied_redis_gets_back_what_is_sold_and_the_settings() {
     let (lossy, stage, mut raw) = lossy_stage().await;
     stage.payments.clone().verify_all().await.unwrap();
     let keys = &stage.concert.keys;
-    raw.say(&format!("HSET {} capacity 7 paused 1", keys.settings))
-        .await;
+    raw.say(&format!("HSET {} capacity 7 paused 1", keys.settings)).await;
     stage.payments.clone().verify_all().await.unwrap();
     let first = stage.buyer(&mut raw, 3).await;
     let payment = stage.pay(&first).await;
@@ -103,29 +85,15 @@ async fn an_emptied_redis_gets_back_what_is_sold_and_the_settings() {
 
     raw.say("FLUSHALL").await;
     // A person whose token was forgotten with the sale, put back by a promotion that was undone.
-    raw.say(&format!(
-        "ZADD {} {at} {at}:{}",
-        keys.waiting,
-        first.user,
-        at = first.place
-    ))
-    .await;
+    raw.say(&format!("ZADD {} {at} {at}:{}", keys.waiting, first.user, at = first.place)).await;
     let other = lossy.stage(&stage);
-    let reports = tokio::join!(
-        stage.payments.clone().verify_all(),
-        other.payments.clone().verify_all()
-    );
+    let reports =
+        tokio::join!(stage.payments.clone().verify_all(), other.payments.clone().verify_all());
     let (one, two) = (reports.0.unwrap(), reports.1.unwrap());
-    assert_eq!(
-        one.rebuilt + two.rebuilt,
-        1,
-        "one server rebuilds: {one:?} {two:?}"
-    );
+    assert_eq!(one.rebuilt + two.rebuilt, 1, "one server rebuilds: {one:?} {two:?}");
     eventually("both gates are open", || async {
-        let _ = tokio::join!(
-            stage.payments.clone().verify_all(),
-            other.payments.clone().verify_all()
-        );
+        let _ =
+            tokio::join!(stage.payments.clone().verify_all(), other.payments.clone().verify_all());
         let (one, two) = (&stage.gates, &other.gates);
         one.verified(stage.concert.id).is_some()
             && one.verified(stage.concert.id) == two.verified(stage.concert.id)
@@ -134,20 +102,9 @@ async fn an_emptied_redis_gets_back_what_is_sold_and_the_settings() {
     assert_ne!(stage.gates.verified(stage.concert.id), before);
     assert_eq!(stage.sold(&mut raw, 0).await, [3]);
     let live = raw.say(&format!("HGETALL {}", keys.settings)).await.pairs();
-    assert_eq!(
-        (live["capacity"].as_str(), live["paused"].as_str()),
-        ("7", "1")
-    );
-    assert_eq!(
-        raw.say(&format!("ZCARD {}", keys.waiting)).await.int(),
-        0,
-        "the buyer has bought"
-    );
-    assert_eq!(
-        stage.pay(&first).await,
-        payment,
-        "a forgotten token still shows its payment"
-    );
+    assert_eq!((live["capacity"].as_str(), live["paused"].as_str()), ("7", "1"));
+    assert_eq!(raw.say(&format!("ZCARD {}", keys.waiting)).await.int(), 0, "the buyer has bought");
+    assert_eq!(stage.pay(&first).await, payment, "a forgotten token still shows its payment");
     assert_the_books_balance(&stage.database).await;
 }
 
@@ -167,11 +124,7 @@ async fn a_comparison_sets_what_is_missing_and_clears_what_nobody_bought() {
     let report = fresh.payments.clone().verify_all().await.unwrap();
     assert_eq!((report.opened, report.marked, report.cleared), (1, 1, 1));
     assert_eq!(stage.sold(&mut raw, 0).await, [3]);
-    assert_eq!(
-        raw.say(&format!("ZCARD {}", keys.held(date))).await.int(),
-        0,
-        "no hold on it"
-    );
+    assert_eq!(raw.say(&format!("ZCARD {}", keys.held(date))).await.int(), 0, "no hold on it");
     assert_eq!(fresh.payments.clone().verify_all().await.unwrap().marked, 0);
 }
 
@@ -195,25 +148,13 @@ async fn a_payment_that_redis_was_not_told_of_is_finished_by_any_server() {
     let other = lossy.stage(&stage);
     let report = other.payments.clone().finish_unsynced().await.unwrap();
     assert_eq!((report.finished, report.failed), (1, 0));
-    assert_eq!(
-        other
-            .payments
-            .clone()
-            .finish_unsynced()
-            .await
-            .unwrap()
-            .finished,
-        0
-    );
+    assert_eq!(other.payments.clone().finish_unsynced().await.unwrap().finished, 0);
     assert_eq!(stage.sold(&mut raw, 0).await, [3]);
     let unsynced = "select count(*) from payments where redis_synced_at is null";
     assert_eq!(count(&stage.database, unsynced).await, 0);
     let active = stage.concert.keys.active.clone();
     assert_eq!(raw.say(&format!("ZCARD {active}")).await.int(), 0);
-    assert_eq!(
-        stage.payments.balance(buyer.user).await.unwrap().get(),
-        9 * PRICE
-    );
+    assert_eq!(stage.payments.balance(buyer.user).await.unwrap().get(), 9 * PRICE);
 }
 
 /// Fifty thousand sales, all of the last hour: rebuilt and open again in seconds.
@@ -222,12 +163,7 @@ async fn fifty_thousand_sold_seats_are_rebuilt_in_time() {
     let lossy = Lossy::start().await;
     let concert = support::concert(50_000, 1);
     let id = i32::try_from(concert.id.get()).unwrap();
-    let bare = Stage::on(
-        lossy.redis.clone(),
-        concert,
-        database().await,
-        PaymentsConfig::default(),
-    );
+    let bare = Stage::on(lossy.redis.clone(), concert, database().await, PaymentsConfig::default());
     let stage = lossy.stage(&bare);
     sqlx::query(
         "with paid as (
@@ -253,11 +189,7 @@ async fn fifty_thousand_sold_seats_are_rebuilt_in_time() {
     let report = stage.payments.clone().verify_all().await.unwrap();
     assert_eq!((report.opened, report.marked), (1, 50_000));
     // 5 s is promised for a release build on an idle machine; this is neither.
-    assert!(
-        started.elapsed() < Duration::from_secs(30),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     println!("rebuilt 50,000 sold seats in {:?}", started.elapsed());
     let mut raw = lossy.raw().await;
     let sold = stage.concert.keys.sold(stage.concert.dates[0]);

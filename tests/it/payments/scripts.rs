@@ -43,33 +43,20 @@ async fn begin_answers_the_holds_and_a_second_attempt_stands_beside_it() {
     let expected = Begun::Holds(vec![paid(a, 4), paid(b, 30)]);
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     for attempt in [first, first, second] {
-        assert_eq!(
-            stage.redis.run(&begin(&stage, attempt)).await.unwrap(),
-            expected
-        );
+        assert_eq!(stage.redis.run(&begin(&stage, attempt)).await.unwrap(), expected);
     }
     let paying = stage.concert.keys.paying(place(5));
-    let attempts = raw
-        .say(&format!("ZRANGE {paying} 0 -1 WITHSCORES"))
-        .await
-        .pairs();
+    let attempts = raw.say(&format!("ZRANGE {paying} 0 -1 WITHSCORES")).await.pairs();
     let now_ms = now_ms(&mut raw).await;
     assert_eq!(attempts.len(), 3, "two attempts and the mark: {attempts:?}");
     let lease_ms: u64 = attempts[&first.to_string()].parse().unwrap();
     assert!((now_ms + 15_000..=now_ms + 20_000).contains(&lease_ms));
     let ttl_ms = raw.say(&format!("PTTL {paying}")).await.int();
-    assert!(
-        (500_000..=600_000).contains(&ttl_ms),
-        "as long as the token: {ttl_ms}"
-    );
+    assert!((500_000..=600_000).contains(&ttl_ms), "as long as the token: {ttl_ms}");
 
     // Cancel removes its own attempt, and nothing else, however often.
     for expected in [true, false] {
-        let cancel = CancelPayment {
-            concert: &stage.concert,
-            place: place(5),
-            attempt: first,
-        };
+        let cancel = CancelPayment { concert: &stage.concert, place: place(5), attempt: first };
         assert_eq!(stage.redis.run(&cancel).await.unwrap(), expected);
     }
     let left = raw.say(&format!("ZRANGE {paying} 0 -1")).await.texts();
@@ -82,31 +69,18 @@ async fn begin_refuses_without_a_trace() {
     let mut raw = RawRedis::shared().await;
     let keys = &stage.concert.keys;
     let paying = keys.paying(place(5));
-    let refused = async || {
-        stage
-            .redis
-            .run(&begin(&stage, Uuid::now_v7()))
-            .await
-            .unwrap()
-    };
+    let refused = async || stage.redis.run(&begin(&stage, Uuid::now_v7())).await.unwrap();
     assert_eq!(refused().await, Begun::Gone);
     stage.token(&mut raw, place(5), user(8)).await;
     assert_eq!(refused().await, Begun::NotYours);
     stage.token(&mut raw, place(5), user(7)).await;
     assert_eq!(refused().await, Begun::Nothing);
     assert_eq!(raw.say(&format!("EXISTS {paying}")).await.int(), 0);
-    stage
-        .hold_for(&mut raw, (place(5), user(7)), (0, 1), (-1, 60_000))
-        .await;
+    stage.hold_for(&mut raw, (place(5), user(7)), (0, 1), (-1, 60_000)).await;
     assert_eq!(refused().await, Begun::Expired);
-    stage
-        .hold_for(&mut raw, (place(5), user(7)), (0, 2), (20_000, 29_500))
-        .await;
+    stage.hold_for(&mut raw, (place(5), user(7)), (0, 2), (20_000, 29_500)).await;
     assert_eq!(refused().await, Begun::Expiring);
-    assert_eq!(
-        raw.say(&format!("ZRANGE {paying} 0 -1")).await.texts(),
-        ["held"]
-    );
+    assert_eq!(raw.say(&format!("ZRANGE {paying} 0 -1")).await.texts(), ["held"]);
     // A token whose score is past is gone, although its key still stands.
     raw.say(&format!("ZADD {} 1 5", keys.active)).await;
     assert_eq!(refused().await, Begun::Gone);
@@ -135,10 +109,7 @@ fn payment(stage: &Stage, reservation: Uuid) -> Payment {
 }
 
 async fn finish(stage: &Stage, payment: &Payment) -> Finished {
-    let call = FinishPayment {
-        payment,
-        version: Uuid::new_v4(),
-    };
+    let call = FinishPayment { payment, version: Uuid::new_v4() };
     stage.redis.run(&call).await.unwrap()
 }
 
@@ -150,41 +121,24 @@ async fn finish_sells_drops_and_consumes_and_a_repeat_changes_nothing() {
     let reservation = stage.hold(&mut raw, (place(5), user(7)), (0, 1)).await;
     // Somebody else got seat 2 because Redis had lost the first hold; his lapsed one does not count.
     stage.hold(&mut raw, (place(6), user(8)), (0, 2)).await;
-    stage
-        .hold_for(&mut raw, (place(6), user(8)), (1, 3), (-1, 60_000))
-        .await;
+    stage.hold_for(&mut raw, (place(6), user(8)), (1, 3), (-1, 60_000)).await;
     // And he holds a seat that is none of this payment's business.
     stage.hold(&mut raw, (place(6), user(8)), (1, 4)).await;
     let payment = payment(&stage, reservation);
 
     let first = finish(&stage, &payment).await;
-    assert_eq!(
-        first,
-        Finished {
-            sold: 3,
-            displaced: 1,
-            consumed: true
-        }
-    );
+    assert_eq!(first, Finished { sold: 3, displaced: 1, consumed: true });
     let version = stage.concert.keys.version(stage.concert.dates[0]);
     let stamp = raw.say(&format!("GET {version}")).await;
     assert_eq!(finish(&stage, &payment).await, Finished::default());
-    assert_eq!(
-        raw.say(&format!("GET {version}")).await,
-        stamp,
-        "a repeat changes no version"
-    );
+    assert_eq!(raw.say(&format!("GET {version}")).await, stamp, "a repeat changes no version");
 
     assert_eq!(stage.sold(&mut raw, 0).await, [1, 2]);
     assert_eq!(stage.sold(&mut raw, 1).await, [3]);
     let held = stage.concert.keys.held(stage.concert.dates[1]);
     assert_eq!(raw.say(&format!("ZRANGE {held} 0 -1")).await.texts(), ["4"]);
     for (counter, expected) in [("sold", 3), ("displaced", 1), ("consumed", 1)] {
-        assert_eq!(
-            stage.counter(&mut raw, counter).await,
-            expected,
-            "{counter}"
-        );
+        assert_eq!(stage.counter(&mut raw, counter).await, expected, "{counter}");
     }
 }
 
@@ -194,28 +148,16 @@ async fn finish_removes_a_payer_who_is_waiting_again_and_marks_the_place_dead() 
     let stage = Stage::new().await;
     let mut raw = RawRedis::shared().await;
     let keys = &stage.concert.keys;
-    raw.say(&format!("ZADD {} 4 4 5 5:7 6 6:9", keys.waiting))
-        .await;
+    raw.say(&format!("ZADD {} 4 4 5 5:7 6 6:9", keys.waiting)).await;
     raw.say(&format!("ZADD {} 8 2-3", keys.dead)).await;
     raw.say(&format!("HSET {} 7 5 9 6", keys.users)).await;
     let payment = payment(&stage, Uuid::now_v7());
     assert!(finish(&stage, &payment).await.consumed);
     assert!(!finish(&stage, &payment).await.consumed);
-    assert_eq!(
-        raw.say(&format!("ZRANGE {} 0 -1", keys.waiting))
-            .await
-            .texts(),
-        ["4", "6:9"]
-    );
-    let dead = raw
-        .say(&format!("ZRANGE {} 0 -1 WITHSCORES", keys.dead))
-        .await
-        .texts();
+    assert_eq!(raw.say(&format!("ZRANGE {} 0 -1", keys.waiting)).await.texts(), ["4", "6:9"]);
+    let dead = raw.say(&format!("ZRANGE {} 0 -1 WITHSCORES", keys.dead)).await.texts();
     assert_eq!(dead, ["2-3", "8", "5", "9"]);
-    assert_eq!(
-        raw.say(&format!("HGETALL {}", keys.users)).await.texts(),
-        ["9", "6"]
-    );
+    assert_eq!(raw.say(&format!("HGETALL {}", keys.users)).await.texts(), ["9", "6"]);
     assert_eq!(stage.counter(&mut raw, "consumed").await, 1);
 }
 
@@ -225,15 +167,8 @@ async fn one_server_rebuilds_and_only_it_may_seal() {
     let mut raw = RawRedis::shared().await;
     let keys = &stage.concert.keys;
     let lock = Duration::from_secs(10);
-    let mine = Rebuild {
-        concert: &stage.concert,
-        id: Uuid::new_v4(),
-        lock,
-    };
-    let theirs = Rebuild {
-        id: Uuid::new_v4(),
-        ..mine
-    };
+    let mine = Rebuild { concert: &stage.concert, id: Uuid::new_v4(), lock };
+    let theirs = Rebuild { id: Uuid::new_v4(), ..mine };
     let take = async |rebuild| stage.redis.run(&TakeRebuild(rebuild)).await.unwrap();
     assert_eq!(take(mine).await, Taken::Present);
     raw.say(&format!("DEL {}", keys.epoch)).await;
@@ -245,11 +180,7 @@ async fn one_server_rebuilds_and_only_it_may_seal() {
     let remembered = [("capacity", "7"), ("paused", "1")];
     let settings = remembered.map(|(field, value)| (field.to_owned(), value.to_owned()));
     let seal = async |rebuild| {
-        let call = SealRebuild {
-            rebuild,
-            epoch,
-            settings: &settings,
-        };
+        let call = SealRebuild { rebuild, epoch, settings: &settings };
         stage.redis.run(&call).await.unwrap()
     };
     raw.say(&format!("HSET {} capacity 9", keys.settings)).await;
@@ -257,14 +188,8 @@ async fn one_server_rebuilds_and_only_it_may_seal() {
     assert_eq!(raw.say(&format!("EXISTS {}", keys.epoch)).await.int(), 0);
     assert!(seal(mine).await);
     assert!(seal(mine).await, "a repeat finds its own epoch");
-    assert_eq!(
-        raw.say(&format!("GET {}", keys.epoch)).await.text(),
-        epoch.to_string()
-    );
+    assert_eq!(raw.say(&format!("GET {}", keys.epoch)).await.text(), epoch.to_string());
     assert_eq!(raw.say(&format!("EXISTS {}", keys.rebuild)).await.int(), 0);
     let live = raw.say(&format!("HGETALL {}", keys.settings)).await.pairs();
-    assert_eq!(
-        (live["capacity"].as_str(), live["paused"].as_str()),
-        ("9", "1")
-    );
+    assert_eq!((live["capacity"].as_str(), live["paused"].as_str()), ("9", "1"));
 }

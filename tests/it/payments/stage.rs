@@ -41,11 +41,7 @@ pub fn won(amount: i64) -> Won {
 }
 
 pub fn scripts() -> &'static [&'static LuaScript] {
-    Box::leak(
-        [payments::SCRIPTS, seats::SCRIPTS]
-            .concat()
-            .into_boxed_slice(),
-    )
+    Box::leak([payments::SCRIPTS, seats::SCRIPTS].concat().into_boxed_slice())
 }
 
 /// A migrated database of its own.
@@ -59,19 +55,14 @@ pub async fn database_url() -> String {
     let server = &stores().await.postgres;
     let make_template = || async {
         let template = "payments_template";
-        server
-            .create_database(template, None)
-            .await
-            .expect("a database");
+        server.create_database(template, None).await.expect("a database");
         let pool = connect(&server.url_of(template));
         postgres::migrate(&pool).await.expect("migrations");
         pool.close().await;
     };
     TEMPLATE.get_or_init(make_template).await;
     let name = format!("payments_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let made = server
-        .create_database(&name, Some("payments_template"))
-        .await;
+    let made = server.create_database(&name, Some("payments_template")).await;
     made.expect("a database");
     server.url_of(&name)
 }
@@ -112,10 +103,7 @@ impl Stage {
         let keys = &stage.concert.keys;
         raw.say(&format!("SET {} run-1", keys.run)).await;
         raw.say(&format!("SET {} epoch-1", keys.epoch)).await;
-        let generation = Generation {
-            run: "run-1".into(),
-            epoch: "epoch-1".into(),
-        };
+        let generation = Generation { run: "run-1".into(), epoch: "epoch-1".into() };
         stage.gates.open(stage.concert.id, generation);
         stage
     }
@@ -123,13 +111,8 @@ impl Stage {
     pub fn on(redis: Redis, concert: Concert, database: PgPool, config: PaymentsConfig) -> Self {
         let concerts = Concerts::new(Catalogue::new(vec![concert.clone()], None));
         let gates = Gates::default();
-        let payments = Payments::new(
-            redis.clone(),
-            concerts.clone(),
-            gates.clone(),
-            database.clone(),
-            config,
-        );
+        let payments =
+            Payments::new(redis.clone(), concerts.clone(), gates.clone(), database.clone(), config);
         let seats = Seats::new(
             redis.clone(),
             concerts,
@@ -137,23 +120,11 @@ impl Stage {
             database.clone(),
             SeatsConfig::default(),
         );
-        Self {
-            concert: Arc::new(concert),
-            payments,
-            seats,
-            gates,
-            redis,
-            database,
-        }
+        Self { concert: Arc::new(concert), payments, seats, gates, redis, database }
     }
 
     pub fn purchase(&self, at: Place, by: UserId) -> Purchase {
-        Purchase {
-            concert: self.concert.clone(),
-            place: at,
-            user: by,
-            key: None,
-        }
+        Purchase { concert: self.concert.clone(), place: at, user: by, key: None }
     }
 
     pub async fn charge(&self, who: UserId, won: i64) -> Won {
@@ -165,13 +136,8 @@ impl Stage {
     pub async fn token(&self, raw: &mut RawRedis, at: Place, who: UserId) {
         let (keys, now_ms) = (&self.concert.keys, now_ms(raw).await);
         let until_ms = now_ms + 600_000;
-        raw.say(&format!("ZADD {} {until_ms} {at}", keys.active))
-            .await;
-        raw.say(&format!(
-            "SET {} {who}:1:{now_ms} PXAT {until_ms}",
-            keys.token(at)
-        ))
-        .await;
+        raw.say(&format!("ZADD {} {until_ms} {at}", keys.active)).await;
+        raw.say(&format!("SET {} {who}:1:{now_ms} PXAT {until_ms}", keys.token(at))).await;
         raw.say(&format!("HSET {} {who} {at}", keys.users)).await;
     }
 
@@ -182,8 +148,7 @@ impl Stage {
         (at, who): (Place, UserId),
         (day, number): (usize, u32),
     ) -> Uuid {
-        self.hold_for(raw, (at, who), (day, number), (300_000, 360_000))
-            .await
+        self.hold_for(raw, (at, who), (day, number), (300_000, 360_000)).await
     }
 
     /// As [`Self::hold`], with the milliseconds to its deadline and to its hard deadline.
@@ -199,15 +164,9 @@ impl Stage {
         let (deadline_ms, hard_ms) = (now_ms + ttl_ms, now_ms + hard_ms);
         let reservation = Uuid::now_v7();
         let record = format!("{reservation}:{at}:{who}:{PRICE}:{hard_ms}");
-        raw.say(&format!("ZADD {} {deadline_ms} {number}", keys.held(date)))
-            .await;
-        raw.say(&format!("HSET {} {number} {record}", keys.hold(date)))
-            .await;
-        raw.say(&format!(
-            "HSET {} {date}:{number} {reservation}",
-            keys.holds(who)
-        ))
-        .await;
+        raw.say(&format!("ZADD {} {deadline_ms} {number}", keys.held(date))).await;
+        raw.say(&format!("HSET {} {number} {record}", keys.hold(date))).await;
+        raw.say(&format!("HSET {} {date}:{number} {reservation}", keys.holds(who))).await;
         raw.say(&format!("ZADD {} 0 held", keys.paying(at))).await;
         reservation
     }
@@ -224,10 +183,7 @@ impl Stage {
     }
 
     pub async fn pay(&self, purchase: &Purchase) -> Payment {
-        self.payments
-            .pay(purchase.clone())
-            .await
-            .expect("a payment")
+        self.payments.pay(purchase.clone()).await.expect("a payment")
     }
 
     /// The seats of one day that are marked sold.
@@ -257,10 +213,7 @@ pub async fn now_ms(raw: &mut RawRedis) -> u64 {
 }
 
 pub async fn count(database: &PgPool, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql)
-        .fetch_one(database)
-        .await
-        .expect("a count")
+    sqlx::query_scalar(sql).fetch_one(database).await.expect("a count")
 }
 
 /// The invariants M1, M3, M4 and M7, read from the tables.

@@ -18,30 +18,17 @@ async fn a_seat_sold_in_postgresql_and_lost_in_redis_is_refused_and_marked_again
     let alice = stage.admit(1).await;
     stage.sell_in_postgres(&[4]).await;
     let refused = stage.reserve(alice, &[3, 4, 5]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::Sold { seat }) if seat.get() == 4),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::Sold { seat }) if seat.get() == 4), "{refused:?}");
     assert_eq!(stage.list().await, [1, 2, 3, 5, 6, 7, 8, 9, 10]);
-    let live = stage
-        .seats
-        .live_holds(&stage.concert, alice.user)
-        .await
-        .unwrap();
+    let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
     assert_eq!(live.holds, [], "the other two were given back");
     let sold = stage.concert.keys.sold(stage.date());
     assert_eq!(stage.say(&format!("GETBIT {sold} 4")).await.int(), 1);
-    assert_eq!(
-        (stage.stat("corrected").await, stage.stat("released").await),
-        (1, 2)
-    );
+    assert_eq!((stage.stat("corrected").await, stage.stat("released").await), (1, 2));
     // The next one does not even get as far as PostgreSQL.
     stage.database.close().await;
     let refused = stage.reserve(alice, &[4]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::Sold { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::Sold { .. })), "{refused:?}");
 }
 
 /// The same for a hold that stood already: repeats are confirmed, too.
@@ -52,33 +39,22 @@ async fn a_repeat_is_confirmed_as_well() {
     stage.reserve(alice, &[4]).await.expect("held");
     stage.sell_in_postgres(&[4]).await;
     let refused = stage.reserve(alice, &[4]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::Sold { .. })),
-        "{refused:?}"
-    );
-    let live = stage
-        .seats
-        .live_holds(&stage.concert, alice.user)
-        .await
-        .unwrap();
+    assert!(matches!(refused, Err(SeatsError::Sold { .. })), "{refused:?}");
+    let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
     assert_eq!(live.holds, []);
 }
 
 async fn stage_on(postgres: &LocalPostgres, timeout: Duration) -> Stage {
     let pool = connect(&postgres.url());
     postgres::migrate(&pool).await.expect("a schema");
-    let config = SeatsConfig {
-        database_timeout: timeout,
-        ..SeatsConfig::default()
-    };
+    let config = SeatsConfig { database_timeout: timeout, ..SeatsConfig::default() };
     Stage::with(support::concert(10, 1), config, pool).await
 }
 
 #[tokio::test]
 async fn without_postgresql_nothing_stays_held_and_an_earlier_hold_stays() {
-    let postgres = LocalPostgres::throwaway(PostgresOptions::throwaway())
-        .await
-        .expect("PostgreSQL");
+    let postgres =
+        LocalPostgres::throwaway(PostgresOptions::throwaway()).await.expect("PostgreSQL");
     let stage = stage_on(&postgres, Duration::from_millis(400)).await;
     let alice = stage.admit(1).await;
     let first = stage.reserve(alice, &[1]).await.expect("held");
@@ -86,37 +62,24 @@ async fn without_postgresql_nothing_stays_held_and_an_earlier_hold_stays() {
 
     postgres.stop().await.expect("stopped");
     let refused = stage.reserve(alice, &[1, 2]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::Database(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::Database(_))), "{refused:?}");
     let refused = stage.reserve(alice, &[1]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::Database(_))),
-        "{refused:?}"
-    );
-    let live = stage
-        .seats
-        .live_holds(&stage.concert, alice.user)
-        .await
-        .unwrap();
+    assert!(matches!(refused, Err(SeatsError::Database(_))), "{refused:?}");
+    let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
     assert_eq!(live.holds, first.holds.holds);
     let after = stage.snapshot().await;
     let held = stage.concert.keys.held(stage.date());
     assert_eq!(after[held.as_str()], before[held.as_str()]);
 
     postgres.restart().await.expect("PostgreSQL starts again");
-    eventually("PostgreSQL is asked again", || async {
-        stage.reserve(alice, &[2]).await.is_ok()
-    })
-    .await;
+    eventually("PostgreSQL is asked again", || async { stage.reserve(alice, &[2]).await.is_ok() })
+        .await;
 }
 
 #[tokio::test]
 async fn a_silent_postgresql_costs_the_hold_and_no_more_than_the_timeout() {
-    let postgres = LocalPostgres::throwaway(PostgresOptions::throwaway())
-        .await
-        .expect("PostgreSQL");
+    let postgres =
+        LocalPostgres::throwaway(PostgresOptions::throwaway()).await.expect("PostgreSQL");
     let stage = stage_on(&postgres, Duration::from_millis(400)).await;
     let (alice, bob) = (stage.admit(1).await, stage.admit(2).await);
     stage.reserve(alice, &[1]).await.expect("held");
@@ -125,17 +88,12 @@ async fn a_silent_postgresql_costs_the_hold_and_no_more_than_the_timeout() {
     pause(&pids, true);
     let started = std::time::Instant::now();
     let refused = stage.reserve(bob, &[2]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::Database(_))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::Database(_))), "{refused:?}");
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(stage.list().await.contains(&2));
     pause(&pids, false);
-    eventually("PostgreSQL is asked again", || async {
-        stage.reserve(bob, &[2]).await.is_ok()
-    })
-    .await;
+    eventually("PostgreSQL is asked again", || async { stage.reserve(bob, &[2]).await.is_ok() })
+        .await;
 }
 
 /// The process ids of PostgreSQL's backends: pausing the postmaster stops no connection.
@@ -162,10 +120,7 @@ async fn a_dropped_request_leaves_a_confirmed_hold_or_none() {
     stage.sell_in_postgres(&[2]).await;
     let (date, wanted) = (Some(stage.date()), selection(&[2, 3]));
     let request = stage.seats.reserve(&stage.concert, alice, date, &wanted);
-    assert!(
-        request.now_or_never().is_none(),
-        "polled once, then dropped"
-    );
+    assert!(request.now_or_never().is_none(), "polled once, then dropped");
     eventually("both seats are tried and given back", || async {
         stage.stat("held").await == 2 && stage.stat("corrected").await == 1
     })
@@ -184,10 +139,7 @@ async fn a_hold_confirmed_to_a_second_request_survives_the_first_ones_failure() 
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
     let nowhere = connect(&format!("postgres://nobody@127.0.0.1:{port}/none"));
-    let config = SeatsConfig {
-        database_timeout: Duration::from_secs(2),
-        ..SeatsConfig::default()
-    };
+    let config = SeatsConfig { database_timeout: Duration::from_secs(2), ..SeatsConfig::default() };
     let cut_off = onsale::seats::Seats::new(
         stage.redis.clone(),
         stage.concerts.clone(),
@@ -199,23 +151,14 @@ async fn a_hold_confirmed_to_a_second_request_survives_the_first_ones_failure() 
     let (date, wanted) = (Some(stage.date()), selection(&[6]));
     let first = async { cut_off.reserve(&stage.concert, alice, date, &wanted).await };
     let second = async {
-        eventually("the first request holds the seat", || async {
-            stage.stat("held").await == 1
-        })
-        .await;
+        eventually("the first request holds the seat", || async { stage.stat("held").await == 1 })
+            .await;
         stage.reserve(alice, &[6]).await
     };
     let (first, second) = tokio::join!(first, second);
     let held = second.expect("confirmed");
-    assert!(
-        matches!(first, Err(SeatsError::Unconfirmed(_))),
-        "{first:?}"
-    );
-    let live = stage
-        .seats
-        .live_holds(&stage.concert, alice.user)
-        .await
-        .unwrap();
+    assert!(matches!(first, Err(SeatsError::Unconfirmed(_))), "{first:?}");
+    let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
     assert_eq!(live.holds, held.holds.holds);
 }
 
@@ -228,14 +171,9 @@ async fn questions_of_many_requests_are_answered_each_by_its_own() {
     for user in 1..=200 {
         people.push(stage.admit(user).await);
     }
-    let wishes: Vec<_> = (0..200_u32)
-        .map(|index| [2 * index + 2, 2 * index + 1])
-        .collect();
+    let wishes: Vec<_> = (0..200_u32).map(|index| [2 * index + 2, 2 * index + 1]).collect();
     let answers = futures::future::join_all(
-        people
-            .iter()
-            .zip(&wishes)
-            .map(|(holder, wish)| stage.reserve(*holder, wish)),
+        people.iter().zip(&wishes).map(|(holder, wish)| stage.reserve(*holder, wish)),
     )
     .await;
     for (wish, answer) in wishes.iter().zip(answers) {

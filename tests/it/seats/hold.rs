@@ -12,10 +12,7 @@ use super::stage::{database, seat, selection, terms};
 use crate::support::{self, eventually};
 
 fn wish(numbers: &[u32]) -> Vec<(SeatNumber, Uuid)> {
-    numbers
-        .iter()
-        .map(|number| (seat(*number), Uuid::now_v7()))
-        .collect()
+    numbers.iter().map(|number| (seat(*number), Uuid::now_v7())).collect()
 }
 
 #[tokio::test]
@@ -25,9 +22,7 @@ async fn a_hold_is_written_to_every_key() {
     let alice = stage.admit(1).await;
     let wanted = wish(&[3, 7]);
     let first = stage.hold(alice, terms(), &wanted).await;
-    let HoldOutcome::Held(holds) = &first else {
-        panic!("not held: {first:?}")
-    };
+    let HoldOutcome::Held(holds) = &first else { panic!("not held: {first:?}") };
     let deadline_ms = holds.now_ms + 300_000;
     let hard_ms = deadline_ms + 60_000;
     for (hold, (seat, reservation)) in holds.holds.iter().zip(&wanted) {
@@ -38,38 +33,14 @@ async fn a_hold_is_written_to_every_key() {
         );
     }
 
-    let held = stage
-        .say(&format!("ZRANGE {} 0 -1 WITHSCORES", keys.held(date)))
-        .await
-        .pairs();
-    let seats: Vec<_> = held
-        .iter()
-        .map(|(seat, ms)| (seat.as_str(), ms.clone()))
-        .collect();
-    assert_eq!(
-        seats,
-        [
-            ("3", deadline_ms.to_string()),
-            ("7", deadline_ms.to_string())
-        ]
-    );
-    let records = stage
-        .say(&format!("HGETALL {}", keys.hold(date)))
-        .await
-        .pairs();
-    assert_eq!(
-        records["3"],
-        format!("{}:{}:1:100:{hard_ms}", wanted[0].1, alice.place)
-    );
-    let mine = stage
-        .say(&format!("HGETALL {}", keys.holds(alice.user)))
-        .await
-        .pairs();
+    let held = stage.say(&format!("ZRANGE {} 0 -1 WITHSCORES", keys.held(date))).await.pairs();
+    let seats: Vec<_> = held.iter().map(|(seat, ms)| (seat.as_str(), ms.clone())).collect();
+    assert_eq!(seats, [("3", deadline_ms.to_string()), ("7", deadline_ms.to_string())]);
+    let records = stage.say(&format!("HGETALL {}", keys.hold(date))).await.pairs();
+    assert_eq!(records["3"], format!("{}:{}:1:100:{hard_ms}", wanted[0].1, alice.place));
+    let mine = stage.say(&format!("HGETALL {}", keys.holds(alice.user))).await.pairs();
     assert_eq!(mine[&format!("{date}:7")], wanted[1].1.to_string());
-    let until = stage
-        .say(&format!("PEXPIRETIME {}", keys.holds(alice.user)))
-        .await
-        .int();
+    let until = stage.say(&format!("PEXPIRETIME {}", keys.holds(alice.user))).await.int();
     assert_eq!(until.to_string(), hard_ms.to_string());
     assert_eq!(stage.stat("held").await, 2);
 }
@@ -84,13 +55,8 @@ async fn the_same_call_again_changes_nothing() {
     };
     let before = stage.snapshot().await;
     stage.say("SCRIPT FLUSH").await;
-    let HoldOutcome::Held(again) = stage.hold(alice, terms(), &wanted).await else {
-        panic!()
-    };
-    assert_eq!(
-        again.holds, holds.holds,
-        "the same call, as a re-send repeats it"
-    );
+    let HoldOutcome::Held(again) = stage.hold(alice, terms(), &wanted).await else { panic!() };
+    assert_eq!(again.holds, holds.holds, "the same call, as a re-send repeats it");
     assert_eq!(stage.snapshot().await, before);
 }
 
@@ -119,43 +85,16 @@ async fn a_refused_hold_changes_nothing() {
     stage.say(&format!("SETBIT {} 5 1", keys.sold(date))).await;
     let now_ms = stage.now_ms().await;
 
-    let expired = Holder {
-        place: 77.try_into().unwrap(),
-        ..alice
-    };
-    stage
-        .seed_token(expired, now_ms - 5000, now_ms + 60_000)
-        .await;
-    stage
-        .say(&format!("ZADD {} {} 77", keys.active, now_ms - 1))
-        .await;
-    let ending = Holder {
-        place: 78.try_into().unwrap(),
-        user: 3.try_into().unwrap(),
-    };
-    stage
-        .seed_token(ending, now_ms - 24 * 60_000 - 1, now_ms + 60_000)
-        .await;
-    let paying = Holder {
-        place: 79.try_into().unwrap(),
-        user: 4.try_into().unwrap(),
-    };
+    let expired = Holder { place: 77.try_into().unwrap(), ..alice };
+    stage.seed_token(expired, now_ms - 5000, now_ms + 60_000).await;
+    stage.say(&format!("ZADD {} {} 77", keys.active, now_ms - 1)).await;
+    let ending = Holder { place: 78.try_into().unwrap(), user: 3.try_into().unwrap() };
+    stage.seed_token(ending, now_ms - 24 * 60_000 - 1, now_ms + 60_000).await;
+    let paying = Holder { place: 79.try_into().unwrap(), user: 4.try_into().unwrap() };
     stage.seed_token(paying, now_ms, now_ms + 60_000).await;
-    stage
-        .say(&format!(
-            "ZADD {} {} attempt",
-            keys.paying(paying.place),
-            now_ms + 60_000
-        ))
-        .await;
-    let unknown = Holder {
-        place: 80.try_into().unwrap(),
-        ..alice
-    };
-    let stranger = Holder {
-        user: 9.try_into().unwrap(),
-        ..alice
-    };
+    stage.say(&format!("ZADD {} {} attempt", keys.paying(paying.place), now_ms + 60_000)).await;
+    let unknown = Holder { place: 80.try_into().unwrap(), ..alice };
+    let stranger = Holder { user: 9.try_into().unwrap(), ..alice };
 
     let before = stage.snapshot().await;
     let cases = [
@@ -166,11 +105,7 @@ async fn a_refused_hold_changes_nothing() {
         (unknown, vec![1], HoldOutcome::TokenExpired),
         (stranger, vec![1], HoldOutcome::NotYours),
         (paying, vec![1], HoldOutcome::Paying),
-        (
-            ending,
-            vec![1],
-            HoldOutcome::SessionEnding(now_ms + 6 * 60_000 - 1),
-        ),
+        (ending, vec![1], HoldOutcome::SessionEnding(now_ms + 6 * 60_000 - 1)),
     ];
     for (holder, numbers, expected) in cases {
         assert_eq!(stage.hold(holder, terms(), &wish(&numbers)).await, expected);
@@ -187,10 +122,7 @@ async fn nothing_is_held_in_data_that_was_not_verified() {
     for key in [&keys.run, &keys.epoch] {
         let kept = stage.say(&format!("GET {key}")).await;
         stage.say(&format!("SET {key} another")).await;
-        assert_eq!(
-            stage.hold(alice, terms(), &wish(&[1])).await,
-            HoldOutcome::NotReady
-        );
+        assert_eq!(stage.hold(alice, terms(), &wish(&[1])).await, HoldOutcome::NotReady);
         stage.say(&format!("SET {key} {}", kept.text())).await;
     }
     assert_eq!(stage.snapshot().await, before);
@@ -203,59 +135,29 @@ async fn a_past_date_and_what_does_not_exist_are_refused() {
     let stage = Stage::with(concert, SeatsConfig::default(), database().await).await;
     let alice = stage.admit(1).await;
     let refused = stage.reserve(alice, &[1]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::UnknownDate { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::UnknownDate { .. })), "{refused:?}");
     let other = Some("2030-06-01".parse().unwrap());
-    let refused = stage
-        .seats
-        .reserve(&stage.concert, alice, other, &selection(&[1]))
-        .await;
-    assert!(
-        matches!(refused, Err(SeatsError::UnknownDate { .. })),
-        "{refused:?}"
-    );
+    let refused = stage.seats.reserve(&stage.concert, alice, other, &selection(&[1])).await;
+    assert!(matches!(refused, Err(SeatsError::UnknownDate { .. })), "{refused:?}");
     let date = Some(stage.concert.dates[1]);
-    let refused = stage
-        .seats
-        .reserve(&stage.concert, alice, date, &selection(&[10, 11]))
-        .await;
+    let refused = stage.seats.reserve(&stage.concert, alice, date, &selection(&[10, 11])).await;
     assert!(
         matches!(refused, Err(SeatsError::UnknownSeat { seat: s, .. }) if s == seat(11)),
         "{refused:?}"
     );
-    let only = stage
-        .seats
-        .reserve(&stage.concert, alice, None, &selection(&[10]))
-        .await;
-    assert_eq!(
-        only.expect("held").holds.holds[0].date,
-        stage.concert.dates[1]
-    );
-    let seen = stage
-        .seats
-        .version(Some(&stage.concert), stage.date())
-        .await
-        .unwrap();
+    let only = stage.seats.reserve(&stage.concert, alice, None, &selection(&[10])).await;
+    assert_eq!(only.expect("held").holds.holds[0].date, stage.concert.dates[1]);
+    let seen = stage.seats.version(Some(&stage.concert), stage.date()).await.unwrap();
     let refused = stage.seats.list(&stage.concert, stage.date(), seen).await;
-    assert!(
-        matches!(refused, Err(SeatsError::UnknownDate { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::UnknownDate { .. })), "{refused:?}");
 }
 
 #[tokio::test]
 async fn without_a_date_and_with_several_the_answer_names_them() {
     let stage = Stage::new(10, 3).await;
     let alice = stage.admit(1).await;
-    let refused = stage
-        .seats
-        .reserve(&stage.concert, alice, None, &selection(&[1]))
-        .await;
-    let Err(SeatsError::SeveralDates { dates }) = refused else {
-        panic!("{refused:?}")
-    };
+    let refused = stage.seats.reserve(&stage.concert, alice, None, &selection(&[1])).await;
+    let Err(SeatsError::SeveralDates { dates }) = refused else { panic!("{refused:?}") };
     assert_eq!(dates, stage.concert.dates);
     let told = SeatsError::SeveralDates { dates }.to_string();
     assert!(told.ends_with("2099-12-01, 2099-12-02, 2099-12-03"), "{told}");
@@ -266,14 +168,8 @@ async fn an_unverified_concert_is_not_ready() {
     let stage = Stage::new(10, 1).await;
     let alice = stage.admit(1).await;
     stage.gates.close(stage.concert.id);
-    assert!(matches!(
-        stage.reserve(alice, &[1]).await,
-        Err(SeatsError::NotReady)
-    ));
-    assert!(matches!(
-        stage.seats.dates(&stage.concert).await,
-        Err(SeatsError::NotReady)
-    ));
+    assert!(matches!(stage.reserve(alice, &[1]).await, Err(SeatsError::NotReady)));
+    assert!(matches!(stage.seats.dates(&stage.concert).await, Err(SeatsError::NotReady)));
 }
 
 #[tokio::test]
@@ -285,42 +181,22 @@ async fn the_limit_counts_live_holds_of_all_dates_and_no_others() {
         let outcome = stage.hold_on(date, alice, terms(), &wish(&[number])).await;
         assert!(matches!(outcome, HoldOutcome::Held(_)), "{outcome:?}");
     }
-    assert_eq!(
-        stage.hold(alice, terms(), &wish(&[2, 3])).await,
-        HoldOutcome::Limit(3)
-    );
-    let short = HoldTerms {
-        hold_ttl: Duration::from_millis(20),
-        ..terms()
-    };
-    assert!(matches!(
-        stage.hold(alice, short, &wish(&[2])).await,
-        HoldOutcome::Held(_)
-    ));
+    assert_eq!(stage.hold(alice, terms(), &wish(&[2, 3])).await, HoldOutcome::Limit(3));
+    let short = HoldTerms { hold_ttl: Duration::from_millis(20), ..terms() };
+    assert!(matches!(stage.hold(alice, short, &wish(&[2])).await, HoldOutcome::Held(_)));
     // Seat 2 lapses, and Bob takes it over: Alice's own list still names it.
     eventually("Bob takes seat 2 over", || async {
-        matches!(
-            stage.hold(bob, terms(), &wish(&[2])).await,
-            HoldOutcome::Held(_)
-        )
+        matches!(stage.hold(bob, terms(), &wish(&[2])).await, HoldOutcome::Held(_))
     })
     .await;
     let HoldOutcome::Held(_) = stage.hold(alice, terms(), &wish(&[3])).await else {
         panic!("a lapsed hold counts")
     };
-    assert_eq!(
-        stage.hold(alice, terms(), &wish(&[4])).await,
-        HoldOutcome::Limit(4)
-    );
-    let mine = stage
-        .say(&format!("HLEN {}", stage.concert.keys.holds(alice.user)))
-        .await;
+    assert_eq!(stage.hold(alice, terms(), &wish(&[4])).await, HoldOutcome::Limit(4));
+    let mine = stage.say(&format!("HLEN {}", stage.concert.keys.holds(alice.user))).await;
     assert_eq!(mine.int(), 4, "the stale entry is gone");
     // A repeat needs no room.
-    assert!(matches!(
-        stage.hold(alice, terms(), &wish(&[3])).await,
-        HoldOutcome::Held(_)
-    ));
+    assert!(matches!(stage.hold(alice, terms(), &wish(&[3])).await, HoldOutcome::Held(_)));
 }
 
 #[tokio::test]
@@ -328,31 +204,17 @@ async fn a_hold_extends_the_token_but_never_past_its_session() {
     let stage = Stage::new(10, 1).await;
     let keys = &stage.concert.keys;
     let now_ms = stage.now_ms().await;
-    let alice = Holder {
-        user: 1.try_into().unwrap(),
-        place: 90.try_into().unwrap(),
-    };
+    let alice = Holder { user: 1.try_into().unwrap(), place: 90.try_into().unwrap() };
     stage.seed_token(alice, now_ms, now_ms + 45_000).await;
     let holds = stage.hold_new(alice, &[1]).await;
     let until = holds.now_ms + 300_000 + 60_000 + 60_000;
-    let bob = Holder {
-        user: 2.try_into().unwrap(),
-        place: 91.try_into().unwrap(),
-    };
+    let bob = Holder { user: 2.try_into().unwrap(), place: 91.try_into().unwrap() };
     let session_ends = now_ms + 6 * 60_000 + 30_000;
-    stage
-        .seed_token(bob, session_ends - 30 * 60_000, now_ms + 45_000)
-        .await;
+    stage.seed_token(bob, session_ends - 30 * 60_000, now_ms + 45_000).await;
     stage.hold_new(bob, &[2]).await;
     for (holder, expected) in [(alice, until), (bob, session_ends)] {
-        let score = stage
-            .say(&format!("ZSCORE {} {}", keys.active, holder.place))
-            .await
-            .int();
-        let ttl = stage
-            .say(&format!("PEXPIRETIME {}", keys.token(holder.place)))
-            .await
-            .int();
+        let score = stage.say(&format!("ZSCORE {} {}", keys.active, holder.place)).await.int();
+        let ttl = stage.say(&format!("PEXPIRETIME {}", keys.token(holder.place))).await.int();
         assert_eq!((score, ttl), (i64::try_from(expected).unwrap(), score));
     }
 }
@@ -362,42 +224,19 @@ async fn a_lapsed_hold_is_free_at_once_and_taken_over() {
     let stage = Stage::new(3, 1).await;
     let (alice, bob) = (stage.admit(1).await, stage.admit(2).await);
     let old = stage.hold_for(alice, Duration::from_millis(30), &[1]).await;
-    assert_eq!(
-        stage.hold(bob, terms(), &wish(&[1])).await,
-        HoldOutcome::Taken(seat(1))
-    );
-    eventually("the hold lapses", || async {
-        stage.now_ms().await > old.holds[0].deadline_ms
-    })
-    .await;
+    assert_eq!(stage.hold(bob, terms(), &wish(&[1])).await, HoldOutcome::Taken(seat(1)));
+    eventually("the hold lapses", || async { stage.now_ms().await > old.holds[0].deadline_ms })
+        .await;
     assert_eq!(stage.list().await, [1, 2, 3], "free although nobody swept");
-    assert!(
-        stage
-            .seats
-            .live_holds(&stage.concert, alice.user)
-            .await
-            .unwrap()
-            .holds
-            .is_empty()
-    );
+    assert!(stage.seats.live_holds(&stage.concert, alice.user).await.unwrap().holds.is_empty());
 
     let new = stage.reserve(bob, &[1]).await.expect("held");
     assert_eq!(stage.list().await, [2, 3]);
     assert_eq!(stage.stat("lapsed").await, 1);
     let reservation = old.holds[0].reservation;
-    let refused = stage
-        .seats
-        .release(&stage.concert, alice, reservation)
-        .await;
-    assert!(
-        matches!(refused, Err(SeatsError::UnknownReservation)),
-        "{refused:?}"
-    );
-    let bobs = stage
-        .seats
-        .live_holds(&stage.concert, bob.user)
-        .await
-        .unwrap();
+    let refused = stage.seats.release(&stage.concert, alice, reservation).await;
+    assert!(matches!(refused, Err(SeatsError::UnknownReservation)), "{refused:?}");
+    let bobs = stage.seats.live_holds(&stage.concert, bob.user).await.unwrap();
     assert_eq!(bobs.holds, new.holds.holds);
     assert!(bobs.expires_in_seconds(&bobs.holds[0]) >= 298);
     // Her own lapsed seat gets a new hold, too.

@@ -45,36 +45,20 @@ struct Model {
 
 impl Model {
     fn free_at(&self, now_ms: u64) -> Vec<u32> {
-        let held = |seat: &u32| {
-            self.deadlines
-                .get(seat)
-                .is_some_and(|deadline| *deadline > now_ms)
-        };
-        (1..=SEATS)
-            .filter(|seat| !self.sold.contains(seat) && !held(seat))
-            .collect()
+        let held = |seat: &u32| self.deadlines.get(seat).is_some_and(|deadline| *deadline > now_ms);
+        (1..=SEATS).filter(|seat| !self.sold.contains(seat) && !held(seat)).collect()
     }
 
     /// Every list that was true at some moment between the two.
     fn free_between(&self, from_ms: u64, to_ms: u64) -> BTreeSet<Vec<u32>> {
-        let between = self
-            .deadlines
-            .values()
-            .filter(|ms| (from_ms..=to_ms).contains(ms));
-        between
-            .chain([&from_ms, &to_ms])
-            .map(|ms| self.free_at(*ms))
-            .collect()
+        let between = self.deadlines.values().filter(|ms| (from_ms..=to_ms).contains(ms));
+        between.chain([&from_ms, &to_ms]).map(|ms| self.free_at(*ms)).collect()
     }
 }
 
 async fn play(steps: Vec<Step>) {
-    let stage = Stage::with(
-        support::concert(SEATS, 1),
-        SeatsConfig::default(),
-        database().await,
-    )
-    .await;
+    let stage =
+        Stage::with(support::concert(SEATS, 1), SeatsConfig::default(), database().await).await;
     let other = stage.another_server(SeatsConfig::default());
     let mut people = Vec::new();
     for user in 1..=3 {
@@ -93,10 +77,7 @@ async fn check(stage: &Stage, server: &Seats, model: &Model, step: &Step) {
     let from_ms = stage.now_ms().await;
     let list = list_of(server, &stage.concert).await;
     let possible = model.free_between(from_ms, stage.now_ms().await);
-    assert!(
-        possible.contains(&list),
-        "after {step:?}: {list:?} is none of {possible:?}"
-    );
+    assert!(possible.contains(&list), "after {step:?}: {list:?} is none of {possible:?}");
 }
 
 async fn act(stage: &Stage, people: &[Holder], model: &mut Model, step: &Step) {
@@ -113,20 +94,11 @@ async fn act(stage: &Stage, people: &[Holder], model: &mut Model, step: &Step) {
             }
         }
         Step::Release { user } => {
-            let live = stage
-                .seats
-                .live_holds(&stage.concert, people[user].user)
-                .await
-                .unwrap();
+            let live = stage.seats.live_holds(&stage.concert, people[user].user).await.unwrap();
             if let Some(hold) = live.holds.first() {
                 let reservation = hold.reservation;
                 // It may lapse in between.
-                if stage
-                    .seats
-                    .release(&stage.concert, people[user], reservation)
-                    .await
-                    .is_ok()
-                {
+                if stage.seats.release(&stage.concert, people[user], reservation).await.is_ok() {
                     model.deadlines.remove(&hold.seat.get());
                 }
             }
@@ -153,11 +125,7 @@ async fn act(stage: &Stage, people: &[Holder], model: &mut Model, step: &Step) {
 #[test]
 fn every_list_was_true_at_a_moment_between_question_and_answer() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let config = Config {
-        cases: 24,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config = Config { cases: 24, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..40), |steps| {
             runtime.block_on(play(steps));
@@ -168,9 +136,7 @@ fn every_list_was_true_at_a_moment_between_question_and_answer() {
 
 #[tokio::test]
 async fn an_unchanged_list_costs_one_get() {
-    let server = LocalRedis::throwaway(RedisOptions::throwaway())
-        .await
-        .expect("Redis");
+    let server = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("Redis");
     let redis = redis_at(&server.url(), SCRIPTS).await;
     let raw = RawRedis::connect(server.socket()).await;
     let concert = support::concert(100_000, 1);
@@ -196,20 +162,11 @@ async fn an_unchanged_list_costs_one_get() {
 /// A thousand people who look at the same date after a change cost a few readings, not a thousand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_who_look_at_once_share_readings() {
-    let server = LocalRedis::throwaway(RedisOptions::throwaway())
-        .await
-        .expect("Redis");
+    let server = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("Redis");
     let redis = redis_at(&server.url(), SCRIPTS).await;
     let raw = RawRedis::connect(server.socket()).await;
     let concert = support::concert(1000, 1);
-    let stage = Stage::on(
-        redis,
-        raw,
-        concert,
-        SeatsConfig::default(),
-        database().await,
-    )
-    .await;
+    let stage = Stage::on(redis, raw, concert, SeatsConfig::default(), database().await).await;
     assert_eq!(stage.list().await.len(), 1000);
     let alice = stage.admit(1).await;
     stage.hold_new(alice, &[1]).await;
@@ -217,11 +174,7 @@ async fn people_who_look_at_once_share_readings() {
     let lists = futures::future::join_all((0..300).map(|_| stage.list())).await;
     assert!(lists.iter().all(|list| list.len() == 999));
     let stats = stage.say("INFO commandstats").await;
-    let readings = stats
-        .text()
-        .split("cmdstat_evalsha:calls=")
-        .nth(1)
-        .expect("a reading");
+    let readings = stats.text().split("cmdstat_evalsha:calls=").nth(1).expect("a reading");
     let readings: u32 = readings.split(',').next().unwrap().parse().unwrap();
     assert!(readings <= 3, "{readings} readings");
 }

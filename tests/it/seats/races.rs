@@ -22,31 +22,15 @@ async fn of_500_people_on_one_seat_exactly_one_holds_it() {
         server.reserve(&stage.concert, *holder, date, &selection)
     }))
     .await;
-    let winners: Vec<_> = people
-        .iter()
-        .zip(&answers)
-        .filter(|(_, answer)| answer.is_ok())
-        .collect();
+    let winners: Vec<_> =
+        people.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).collect();
     assert_eq!(winners.len(), 1);
-    let losers = answers
-        .iter()
-        .filter(|answer| matches!(answer, Err(SeatsError::Taken { .. })));
+    let losers = answers.iter().filter(|answer| matches!(answer, Err(SeatsError::Taken { .. })));
     assert_eq!(losers.count(), 499);
-    let record = stage
-        .say(&format!(
-            "HGET {} 17",
-            stage.concert.keys.hold(stage.date())
-        ))
-        .await;
+    let record = stage.say(&format!("HGET {} 17", stage.concert.keys.hold(stage.date()))).await;
     let winner = winners[0].0;
-    assert!(
-        record
-            .text()
-            .contains(&format!(":{}:{}:", winner.place, winner.user))
-    );
-    let held = stage
-        .say(&format!("ZCARD {}", stage.concert.keys.held(stage.date())))
-        .await;
+    assert!(record.text().contains(&format!(":{}:{}:", winner.place, winner.user)));
+    let held = stage.say(&format!("ZCARD {}", stage.concert.keys.held(stage.date()))).await;
     assert_eq!((held.int(), stage.stat("held").await), (1, 1));
 }
 
@@ -68,21 +52,12 @@ async fn overlapping_holds_are_all_or_nothing() {
             seats
         })
         .collect();
-    let answers = join_all(
-        people
-            .iter()
-            .zip(&wishes)
-            .map(|(holder, wish)| stage.reserve(*holder, wish)),
-    )
-    .await;
+    let answers =
+        join_all(people.iter().zip(&wishes).map(|(holder, wish)| stage.reserve(*holder, wish)))
+            .await;
     let mut owners = BTreeMap::new();
     for ((holder, wish), answer) in people.iter().zip(&wishes).zip(&answers) {
-        let live = stage
-            .seats
-            .live_holds(&stage.concert, holder.user)
-            .await
-            .unwrap()
-            .holds;
+        let live = stage.seats.live_holds(&stage.concert, holder.user).await.unwrap().holds;
         match answer {
             Ok(_) => assert_eq!(live.len(), 3, "a winner holds all three"),
             Err(SeatsError::Taken { .. }) => assert_eq!(live, [], "a loser holds nothing"),
@@ -90,19 +65,12 @@ async fn overlapping_holds_are_all_or_nothing() {
         }
         if answer.is_ok() {
             for seat in wish {
-                assert_eq!(
-                    owners.insert(*seat, holder.user),
-                    None,
-                    "seat {seat} has two owners"
-                );
+                assert_eq!(owners.insert(*seat, holder.user), None, "seat {seat} has two owners");
             }
         }
     }
     assert!(!owners.is_empty());
-    let held = stage
-        .say(&format!("ZCARD {}", stage.concert.keys.held(stage.date())))
-        .await
-        .int();
+    let held = stage.say(&format!("ZCARD {}", stage.concert.keys.held(stage.date()))).await.int();
     assert_eq!(usize::try_from(held).unwrap(), owners.len());
 }
 
@@ -115,10 +83,6 @@ async fn one_user_at_the_limit_gets_no_seat_more_by_asking_at_once() {
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4);
     let limited = |answer: &&Result<_, _>| matches!(answer, Err(SeatsError::HoldLimit { .. }));
     assert_eq!(answers.iter().filter(limited).count(), 26);
-    let live = stage
-        .seats
-        .live_holds(&stage.concert, alice.user)
-        .await
-        .unwrap();
+    let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
     assert_eq!(live.holds.len(), 4);
 }

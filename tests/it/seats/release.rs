@@ -12,39 +12,20 @@ async fn a_released_seat_leaves_nothing_but_a_counter_and_a_version() {
     let alice = stage.admit(1).await;
     let reserved = stage.reserve(alice, &[2, 3]).await.expect("held");
     let version = stage.say(&format!("GET {}", keys.version(date))).await;
-    let [two, three] = reserved.holds.holds.as_slice() else {
-        panic!("two holds")
-    };
+    let [two, three] = reserved.holds.holds.as_slice() else { panic!("two holds") };
     stage.say("SCRIPT FLUSH").await;
-    let gone = stage
-        .seats
-        .release(&stage.concert, alice, two.reservation)
-        .await
-        .expect("released");
+    let gone = stage.seats.release(&stage.concert, alice, two.reservation).await.expect("released");
     assert_eq!(&gone, two);
     assert_eq!(stage.list().await, [1, 2, 4, 5]);
     assert_eq!(stage.stat("released").await, 1);
-    assert_ne!(
-        stage.say(&format!("GET {}", keys.version(date))).await,
-        version
-    );
+    assert_ne!(stage.say(&format!("GET {}", keys.version(date))).await, version);
 
     let before = stage.snapshot().await;
-    let again = stage
-        .seats
-        .release(&stage.concert, alice, two.reservation)
-        .await;
-    assert!(
-        matches!(again, Err(SeatsError::UnknownReservation)),
-        "{again:?}"
-    );
+    let again = stage.seats.release(&stage.concert, alice, two.reservation).await;
+    assert!(matches!(again, Err(SeatsError::UnknownReservation)), "{again:?}");
     assert_eq!(stage.snapshot().await, before);
 
-    stage
-        .seats
-        .release(&stage.concert, alice, three.reservation)
-        .await
-        .expect("released");
+    stage.seats.release(&stage.concert, alice, three.reservation).await.expect("released");
     let rest = stage.snapshot().await;
     for key in [keys.held(date), keys.hold(date), keys.holds(alice.user)] {
         assert!(!rest.contains_key(key.as_str()), "{key} is left");
@@ -59,29 +40,16 @@ async fn nobody_releases_what_is_not_theirs_or_does_not_exist() {
     let before = stage.snapshot().await;
     for reservation in [held.holds.holds[0].reservation, Uuid::now_v7()] {
         let refused = stage.seats.release(&stage.concert, bob, reservation).await;
-        assert!(
-            matches!(refused, Err(SeatsError::UnknownReservation)),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(SeatsError::UnknownReservation)), "{refused:?}");
     }
     // A new token of the same user is not the one that holds.
     let later = stage.admit(1).await;
-    let refused = stage
-        .seats
-        .release(&stage.concert, later, held.holds.holds[0].reservation)
-        .await;
-    assert!(
-        matches!(refused, Err(SeatsError::UnknownReservation)),
-        "{refused:?}"
-    );
+    let refused = stage.seats.release(&stage.concert, later, held.holds.holds[0].reservation).await;
+    assert!(matches!(refused, Err(SeatsError::UnknownReservation)), "{refused:?}");
     let mut after = stage.snapshot().await;
     after.retain(|key, _| before.contains_key(key));
     let active = stage.concert.keys.active.as_str();
-    assert!(
-        after
-            .iter()
-            .all(|(key, value)| key == active || before[key] == *value)
-    );
+    assert!(after.iter().all(|(key, value)| key == active || before[key] == *value));
 }
 
 #[tokio::test]
@@ -94,26 +62,13 @@ async fn a_hold_that_is_being_paid_stays() {
     let until = stage.now_ms().await + 60_000;
     stage.say(&format!("ZADD {paying} {until} attempt")).await;
     let before = stage.snapshot().await;
-    let refused = stage
-        .seats
-        .release(&stage.concert, alice, reservation)
-        .await;
-    assert!(
-        matches!(refused, Err(SeatsError::PaymentInProgress)),
-        "{refused:?}"
-    );
+    let refused = stage.seats.release(&stage.concert, alice, reservation).await;
+    assert!(matches!(refused, Err(SeatsError::PaymentInProgress)), "{refused:?}");
     let refused = stage.reserve(alice, &[3]).await;
-    assert!(
-        matches!(refused, Err(SeatsError::PaymentInProgress)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(SeatsError::PaymentInProgress)), "{refused:?}");
     assert_eq!(stage.snapshot().await, before);
     // A lease that ended binds nobody.
     let ended = stage.now_ms().await - 1;
     stage.say(&format!("ZADD {paying} {ended} attempt")).await;
-    stage
-        .seats
-        .release(&stage.concert, alice, reservation)
-        .await
-        .expect("released");
+    stage.seats.release(&stage.concert, alice, reservation).await.expect("released");
 }

@@ -43,10 +43,7 @@ pub async fn database() -> PgPool {
     let name = NAME
         .get_or_init(|| async {
             let postgres = &support::stores().await.postgres;
-            postgres
-                .create_database("seats", None)
-                .await
-                .expect("a database");
+            postgres.create_database("seats", None).await.expect("a database");
             let pool = connect(&postgres.url_of("seats"));
             postgres::migrate(&pool).await.expect("a schema");
             pool.close().await;
@@ -79,10 +76,8 @@ pub struct Stage {
 impl Stage {
     /// `n_seats` seats on `days` dates, ready to be sold.
     pub async fn new(n_seats: u32, days: u32) -> Self {
-        let config = SeatsConfig {
-            database_timeout: Duration::from_secs(10),
-            ..SeatsConfig::default()
-        };
+        let config =
+            SeatsConfig { database_timeout: Duration::from_secs(10), ..SeatsConfig::default() };
         Self::with(support::concert(n_seats, days), config, database().await).await
     }
 
@@ -100,19 +95,11 @@ impl Stage {
         database: PgPool,
     ) -> Self {
         let concerts = Concerts::new(Catalogue::new(vec![concert.clone()], None));
-        let generation = Generation {
-            run: "this-run".into(),
-            epoch: "this-epoch".into(),
-        };
+        let generation = Generation { run: "this-run".into(), epoch: "this-epoch".into() };
         let gates = Gates::default();
         gates.open(concert.id, generation.clone());
-        let seats = Seats::new(
-            redis.clone(),
-            concerts.clone(),
-            gates.clone(),
-            database.clone(),
-            config,
-        );
+        let seats =
+            Seats::new(redis.clone(), concerts.clone(), gates.clone(), database.clone(), config);
         let stage = Self {
             concert: Arc::new(concert),
             concerts,
@@ -124,25 +111,15 @@ impl Stage {
             raw: Mutex::new(raw),
             next_place: AtomicU64::new(1),
         };
-        stage
-            .say(&format!("SET {} this-run", stage.concert.keys.run))
-            .await;
-        stage
-            .say(&format!("SET {} this-epoch", stage.concert.keys.epoch))
-            .await;
+        stage.say(&format!("SET {} this-run", stage.concert.keys.run)).await;
+        stage.say(&format!("SET {} this-epoch", stage.concert.keys.epoch)).await;
         stage
     }
 
     /// Another server on the same stores.
     pub fn another_server(&self, config: SeatsConfig) -> Seats {
         let (redis, concerts) = (self.redis.clone(), self.concerts.clone());
-        Seats::new(
-            redis,
-            concerts,
-            self.gates.clone(),
-            self.database.clone(),
-            config,
-        )
+        Seats::new(redis, concerts, self.gates.clone(), self.database.clone(), config)
     }
 
     pub async fn say(&self, line: &str) -> support::raw_redis::Answer {
@@ -170,13 +147,9 @@ impl Stage {
 
     pub async fn seed_token(&self, holder: Holder, promoted_ms: u64, expires_ms: u64) {
         let (keys, Holder { user, place }) = (&self.concert.keys, holder);
-        self.say(&format!("ZADD {} {expires_ms} {place}", keys.active))
-            .await;
+        self.say(&format!("ZADD {} {expires_ms} {place}", keys.active)).await;
         let token = keys.token(place);
-        self.say(&format!(
-            "SET {token} {user}:1:{promoted_ms} PXAT {expires_ms}"
-        ))
-        .await;
+        self.say(&format!("SET {token} {user}:1:{promoted_ms} PXAT {expires_ms}")).await;
     }
 
     pub fn date(&self) -> ConcertDate {
@@ -185,9 +158,7 @@ impl Stage {
 
     pub async fn reserve(&self, holder: Holder, seats: &[u32]) -> Result<Reserved, SeatsError> {
         let date = Some(self.date());
-        self.seats
-            .reserve(&self.concert, holder, date, &selection(seats))
-            .await
+        self.seats.reserve(&self.concert, holder, date, &selection(seats)).await
     }
 
     /// Calls the script `seats/hold` alone, on the first date.
@@ -225,11 +196,7 @@ impl Stage {
 
     pub async fn hold_for(&self, holder: Holder, hold_ttl: Duration, numbers: &[u32]) -> Holds {
         let seats: Vec<_> = numbers.iter().map(|n| (seat(*n), Uuid::now_v7())).collect();
-        let terms = HoldTerms {
-            hold_ttl,
-            seats_max: 1000,
-            ..terms()
-        };
+        let terms = HoldTerms { hold_ttl, seats_max: 1000, ..terms() };
         match self.hold(holder, terms, &seats).await {
             HoldOutcome::Held(holds) => holds,
             other => panic!("not held: {other:?}"),
@@ -242,10 +209,7 @@ impl Stage {
     }
 
     pub async fn stat(&self, counter: &str) -> i64 {
-        match self
-            .say(&format!("HGET {} {counter}", self.concert.keys.stats))
-            .await
-        {
+        match self.say(&format!("HGET {} {counter}", self.concert.keys.stats)).await {
             support::raw_redis::Answer::Nil => 0,
             answer => answer.int(),
         }

@@ -48,13 +48,7 @@ impl Line {
     async fn with(concert: Concert, config: QueueConfig, raw: RawRedis, url: String) -> Self {
         let concert = Arc::new(concert);
         let server = Server::start(&url, &concert, &config).await;
-        let mut line = Self {
-            concert,
-            server,
-            raw,
-            url,
-            config,
-        };
+        let mut line = Self { concert, server, raw, url, config };
         line.rebuild("epoch-1").await;
         line
     }
@@ -72,12 +66,9 @@ impl Line {
     pub async fn rebuild(&mut self, epoch: &str) {
         let settled = self.server.queue.settle(&self.concert).await;
         let run = settled.expect("a settled line").run;
-        self.say(&format!("SET {} {epoch}", self.concert.keys.epoch))
-            .await;
+        self.say(&format!("SET {} {epoch}", self.concert.keys.epoch)).await;
         let epoch = Arc::from(epoch);
-        self.server
-            .gates
-            .open(self.concert.id, Generation { run, epoch });
+        self.server.gates.open(self.concert.id, Generation { run, epoch });
     }
 
     /// A raw command.
@@ -92,50 +83,27 @@ impl Line {
 
     /// The counter `name`; 0 if it was never counted.
     pub async fn stat(&mut self, name: &str) -> i64 {
-        let all = self
-            .raw
-            .say(&format!("HGETALL {}", self.concert.keys.stats))
-            .await;
-        all.pairs()
-            .get(name)
-            .map_or(0, |count| count.parse().expect("a number"))
+        let all = self.raw.say(&format!("HGETALL {}", self.concert.keys.stats)).await;
+        all.pairs().get(name).map_or(0, |count| count.parse().expect("a number"))
     }
 
     /// The waiting places, in order.
     pub async fn waiting(&mut self) -> Vec<u64> {
-        let members = self
-            .raw
-            .say(&format!("ZRANGE {} 0 -1", self.concert.keys.waiting))
-            .await;
-        members
-            .texts()
-            .iter()
-            .map(|member| number_before_colon(member))
-            .collect()
+        let members = self.raw.say(&format!("ZRANGE {} 0 -1", self.concert.keys.waiting)).await;
+        members.texts().iter().map(|member| number_before_colon(member)).collect()
     }
 
     /// The active places, in order of place.
     pub async fn active(&mut self) -> Vec<u64> {
-        let members = self
-            .raw
-            .say(&format!("ZRANGE {} 0 -1", self.concert.keys.active))
-            .await;
-        let mut places: Vec<_> = members
-            .texts()
-            .iter()
-            .map(|m| number_before_colon(m))
-            .collect();
+        let members = self.raw.say(&format!("ZRANGE {} 0 -1", self.concert.keys.active)).await;
+        let mut places: Vec<_> = members.texts().iter().map(|m| number_before_colon(m)).collect();
         places.sort_unstable();
         places
     }
 
     /// Everything stored of this concert, for comparison.
     pub async fn dump(&mut self) -> Vec<String> {
-        let mut keys = self
-            .raw
-            .say(&format!("KEYS {{c{}}}:*", self.concert.id))
-            .await
-            .texts();
+        let mut keys = self.raw.say(&format!("KEYS {{c{}}}:*", self.concert.id)).await.texts();
         keys.sort();
         let mut dump = Vec::new();
         for key in keys {
@@ -169,11 +137,7 @@ impl Server {
             let queue = settling.clone();
             async move { queue.settle_all().await }.boxed()
         });
-        Self {
-            queue,
-            redis,
-            gates,
-        }
+        Self { queue, redis, gates }
     }
 
     /// Arrives; it must work.
@@ -191,10 +155,7 @@ impl Server {
 
     /// Whether the token is refused as no longer live.
     pub async fn is_expired(&self, token: &str) -> bool {
-        matches!(
-            self.queue.standing(token).await,
-            Err(QueueError::TokenExpired)
-        )
+        matches!(self.queue.standing(token).await, Err(QueueError::TokenExpired))
     }
 }
 

@@ -71,10 +71,7 @@ pub fn concert(seats: u32, days: u32) -> Concert {
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
     while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "not within 15 s: {what}"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "not within 15 s: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

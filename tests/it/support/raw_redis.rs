@@ -41,10 +41,7 @@ impl Answer {
 
     /// A flat list of pairs (HGETALL, ZRANGE … WITHSCORES) as a map.
     pub fn pairs(&self) -> BTreeMap<String, String> {
-        self.texts()
-            .chunks(2)
-            .map(|pair| (pair[0].clone(), pair[1].clone()))
-            .collect()
+        self.texts().chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
     }
 }
 
@@ -61,9 +58,7 @@ impl RawRedis {
 
     pub async fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).await.expect("Redis listens");
-        Self {
-            stream: BufStream::new(stream),
-        }
+        Self { stream: BufStream::new(stream) }
     }
 
     /// Sends a command whose words are separated by spaces.
@@ -79,20 +74,14 @@ impl RawRedis {
             let word = word.as_ref();
             command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        self.stream
-            .write_all(command.as_bytes())
-            .await
-            .expect("Redis reads");
+        self.stream.write_all(command.as_bytes()).await.expect("Redis reads");
         self.stream.flush().await.expect("Redis reads");
         self.answer().await
     }
 
     async fn answer(&mut self) -> Answer {
         let mut line = String::new();
-        self.stream
-            .read_line(&mut line)
-            .await
-            .expect("Redis answers");
+        self.stream.read_line(&mut line).await.expect("Redis answers");
         assert!(line.ends_with("\r\n"), "Redis closed the connection");
         let (kind, rest) = line.trim_end().split_at(1);
         match kind {
@@ -102,10 +91,7 @@ impl RawRedis {
             "$" if rest == "-1" => Answer::Nil,
             "$" => {
                 let mut bytes = vec![0; rest.parse::<usize>().expect("a length") + 2];
-                self.stream
-                    .read_exact(&mut bytes)
-                    .await
-                    .expect("Redis answers");
+                self.stream.read_exact(&mut bytes).await.expect("Redis answers");
                 bytes.truncate(bytes.len() - 2);
                 Answer::Text(String::from_utf8_lossy(&bytes).into_owned())
             }

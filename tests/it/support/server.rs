@@ -30,28 +30,16 @@ impl Deployment {
     /// A deployment that sells `concerts`, on the shared Redis and a fresh database.
     pub async fn new(concerts: Vec<Concert>) -> Self {
         let redis_url = stores().await.redis.url();
-        Self {
-            redis_url,
-            database_url: fresh_database().await,
-            concerts,
-            settings: Vec::new(),
-        }
+        Self { redis_url, database_url: fresh_database().await, concerts, settings: Vec::new() }
     }
 
     /// A deployment on stores of its own, which a test may stop, empty and restart.
     pub async fn on(stores: &LocalStores, concerts: Vec<Concert>) -> Self {
         let database_url = stores.postgres.url();
-        let pool = PgPool::connect(&database_url)
-            .await
-            .expect("PostgreSQL answers");
+        let pool = PgPool::connect(&database_url).await.expect("PostgreSQL answers");
         postgres::migrate(&pool).await.expect("the schema");
         pool.close().await;
-        Self {
-            redis_url: stores.redis.url(),
-            database_url,
-            concerts,
-            settings: Vec::new(),
-        }
+        Self { redis_url: stores.redis.url(), database_url, concerts, settings: Vec::new() }
     }
 
     /// Sets a setting by its name, in the written form.
@@ -104,19 +92,12 @@ impl Deployment {
         let serving = tokio::spawn(async move {
             http::server::serve(listener, router, stopping, &limits).await;
         });
-        TestServer {
-            address,
-            stop,
-            serving: Arc::new(serving),
-            http: reqwest::Client::new(),
-        }
+        TestServer { address, stop, serving: Arc::new(serving), http: reqwest::Client::new() }
     }
 
     /// A pool of its own on this deployment's database, for reading back.
     pub async fn database(&self) -> PgPool {
-        PgPool::connect(&self.database_url)
-            .await
-            .expect("PostgreSQL answers")
+        PgPool::connect(&self.database_url).await.expect("PostgreSQL answers")
     }
 }
 
@@ -127,22 +108,14 @@ pub async fn fresh_database() -> String {
     let postgres = &stores().await.postgres;
     TEMPLATE
         .get_or_init(|| async {
-            postgres
-                .create_database("template_onsale", None)
-                .await
-                .expect("a database");
-            let pool = PgPool::connect(&postgres.url_of("template_onsale"))
-                .await
-                .expect("a pool");
+            postgres.create_database("template_onsale", None).await.expect("a database");
+            let pool = PgPool::connect(&postgres.url_of("template_onsale")).await.expect("a pool");
             postgres::migrate(&pool).await.expect("the schema");
             pool.close().await;
         })
         .await;
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    postgres
-        .create_database(&name, Some("template_onsale"))
-        .await
-        .expect("a database");
+    postgres.create_database(&name, Some("template_onsale")).await.expect("a database");
     postgres.url_of(&name)
 }
 
@@ -186,10 +159,7 @@ impl Answer {
     ///
     /// If it is not there.
     pub fn text(&self, field: &str) -> String {
-        self.body[field]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {field}: {self:?}"))
-            .to_owned()
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field}: {self:?}")).to_owned()
     }
 
     /// Fails the test unless the status is `status`.
@@ -235,17 +205,12 @@ impl TestServer {
         let bytes = response.bytes().await.expect("the whole answer");
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Answer {
-            status,
-            headers,
-            body,
-        }
+        Answer { status, headers, body }
     }
 
     /// A request to finish by hand.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method.parse().expect("a method"), self.url(path))
+        self.http.request(method.parse().expect("a method"), self.url(path))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -286,11 +251,7 @@ impl TestServer {
     /// Polls until `token` is active.
     pub async fn wait_until_active(&self, token: &str) {
         let active = || async {
-            self.get_as(token, "/user/token/status")
-                .await
-                .expect(200)
-                .body["status"]
-                == "active"
+            self.get_as(token, "/user/token/status").await.expect(200).body["status"] == "active"
         };
         super::eventually("the token is active", active).await;
     }
@@ -298,9 +259,7 @@ impl TestServer {
     /// Gives `user` money through the API.
     pub async fn charge(&self, token: &str, user: u64, amount: u64) {
         let body = json!({"userId": user, "amount": amount});
-        self.post_as(token, "/payment/charge", body)
-            .await
-            .expect(200);
+        self.post_as(token, "/payment/charge", body).await.expect(200);
     }
 
     /// Reserves one seat of the concert's only date.
@@ -311,7 +270,6 @@ impl TestServer {
 
     /// Pays all live holds of the token.
     pub async fn pay(&self, token: &str, user: u64) -> Answer {
-        self.post_as(token, "/payment", json!({"userId": user}))
-            .await
+        self.post_as(token, "/payment", json!({"userId": user})).await
     }
 }
