@@ -6,6 +6,7 @@
 //! Run: `cargo bench --bench hot_paths`.
 
 #![expect(missing_docs, reason = "criterion generates the function of a group")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot be set up must stop")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -42,7 +43,7 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         seats: 50,
         settings: LineSettings { capacity: 1000, batch: 100, paused: false, opens_at_ms: 0 },
     };
-    let mut builder = BoardBuilder::new(Duration::from_secs(600));
+    let mut builder = BoardBuilder::new(Duration::from_mins(10));
     let ask = builder.ask(Instant::now());
     let reading = BoardReading { facts, dead: (1..=left).map(dead).collect(), dead_complete: true };
     match builder.take(ask, reading) {

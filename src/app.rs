@@ -101,7 +101,6 @@ impl App {
     }
 
     /// Every route of the API.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         let routes = Router::new()
             // The line.

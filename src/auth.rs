@@ -79,12 +79,15 @@ impl JwtVerifier {
         if keys.is_empty() {
             return Err("holds no key".to_owned());
         }
-        let mut validation = Validation::default();
-        validation.required_spec_claims = HashSet::from(["exp".to_owned(), "sub".to_owned()]);
-        validation.validate_nbf = true;
-        validation.validate_aud = audience.is_some();
-        validation.aud = audience.map(|name| HashSet::from([name.to_owned()]));
-        validation.iss = issuer.map(|name| HashSet::from([name.to_owned()]));
+        let only = |name: &str| HashSet::from([name.to_owned()]);
+        let mut validation = Validation {
+            required_spec_claims: HashSet::from(["exp".to_owned(), "sub".to_owned()]),
+            validate_nbf: true,
+            validate_aud: audience.is_some(),
+            aud: audience.map(only),
+            iss: issuer.map(only),
+            ..Validation::default()
+        };
         for claim in [audience.map(|_| "aud"), issuer.map(|_| "iss")].into_iter().flatten() {
             validation.required_spec_claims.insert(claim.to_owned());
         }

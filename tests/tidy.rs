@@ -1,6 +1,8 @@
 //! Rules about the code that no compiler checks: what may name what, sizes, and that the header of
 //! every Lua script says what the script does.
 
+#![expect(clippy::expect_used, reason = "a test and its helpers fail by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

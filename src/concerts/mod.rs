@@ -2,7 +2,7 @@
 //!
 //! It is a file that every server reads (`ONSALE_CONCERTS`); no store knows it. Read in this order:
 //! [`concert`] (one concert and its rules of time), [`catalogue`] (all of them, replaceable while
-//! the server runs), [`file`] (reading `concerts.toml`), [`gate`] (what this server has verified).
+//! the server runs), [`mod@file`] (reading `concerts.toml`), [`gate`] (what this server has verified).
 //!
 //! # What is not here
 //!

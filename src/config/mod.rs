@@ -65,7 +65,7 @@ pub struct Stores {
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
-const M: Duration = Duration::from_secs(60);
+const M: Duration = Duration::from_mins(1);
 
 impl Config {
     /// Reads all sections.

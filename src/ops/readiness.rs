@@ -24,6 +24,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// Looks at these.
+    #[must_use]
     pub fn new(
         redis: Redis,
         database: PgPool,

@@ -81,7 +81,7 @@ async fn a_sale_runs_from_the_first_arrival_to_the_paid_seat_in_the_given_shapes
 
     let mine = server.get_as(&token, "/user/reservations?userId=1").await.expect(200);
     assert_eq!(fields(&mine.body), ["holds", "owned"]);
-    let hold = [
+    let hold_fields = [
         "concertDate",
         "concertId",
         "expireAt",
@@ -90,15 +90,23 @@ async fn a_sale_runs_from_the_first_arrival_to_the_paid_seat_in_the_given_shapes
         "reservationId",
         "seatNumber",
     ];
-    assert_eq!(fields(&mine.body["holds"][0]), hold);
+    assert_eq!(fields(&mine.body["holds"][0]), hold_fields);
 
     let paid = server.pay(&token, user).await.expect(200);
     assert_eq!(paid.body["userId"], 1);
     assert_eq!(paid.body["status"], "completed");
     assert_eq!(paid.body["message"], "Payment successful and ownership assigned.");
     assert_eq!(paid.body["balance"], 29900);
+}
 
-    // Every ² route goes on with the consumed token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumed_token_goes_on_where_money_is_shown_and_nowhere_else() {
+    let deployment = Deployment::new(vec![concert(50, 1)]).await;
+    let server = deployment.start().await;
+    let token = server.admitted(deployment.concert(), 1).await;
+    server.charge(&token, 1, 1000).await;
+    server.reserve(&token, deployment.concert(), 1, 12).await.expect(201);
+    let paid = server.pay(&token, 1).await.expect(200);
     let owned = server.get_as(&token, "/user/reservations?userId=1").await.expect(200);
     let seat = [
         "amount",
@@ -113,7 +121,7 @@ async fn a_sale_runs_from_the_first_arrival_to_the_paid_seat_in_the_given_shapes
     assert_eq!(owned.body["owned"], paid.body["payments"]);
     assert_eq!(owned.body["holds"], json!([]));
     server.get_as(&token, "/payment/balance?userId=1").await.expect(200);
-    assert_eq!(server.pay(&token, user).await.expect(200).body, paid.body);
+    assert_eq!(server.pay(&token, 1).await.expect(200).body, paid.body);
     // And every ¹ route does not.
     let refused = server.get_as(&token, "/concert/available-dates").await;
     assert_eq!(refused.refusal(), (401, "token-expired"));
@@ -188,7 +196,7 @@ fn protected(
 #[tokio::test(flavor = "multi_thread")]
 async fn every_protected_route_refuses_a_wrong_token_and_nothing_changes() {
     let deployment = Deployment::new(vec![concert(50, 1), concert(50, 1)]).await;
-    let deployment = deployment.with("capacity", 2);
+    let deployment = deployment.with("capacity", "2");
     let server = deployment.start().await;
     let (first, second) = (deployment.concerts[0].clone(), deployment.concerts[1].clone());
     let mine = server.admitted(&first, 1).await;
@@ -366,7 +374,7 @@ async fn one_user_has_one_place_and_an_anonymous_token_takes_its_first_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sold_out_concert_says_so() {
-    let deployment = Deployment::new(vec![concert(1, 1)]).await.with("capacity", 1);
+    let deployment = Deployment::new(vec![concert(1, 1)]).await.with("capacity", "1");
     let server = deployment.start().await;
     let concert = deployment.concert().clone();
     let winner = server.admitted(&concert, 1).await;
@@ -386,7 +394,7 @@ async fn a_sold_out_concert_says_so() {
 
 /// Starts a deployment of concerts whose line lets people in slowly.
 async fn small_line() -> (Deployment, TestServer) {
-    let deployment = Deployment::new(vec![concert(5, 1)]).await.with("capacity", 1);
+    let deployment = Deployment::new(vec![concert(5, 1)]).await.with("capacity", "1");
     let server = deployment.start().await;
     (deployment, server)
 }

@@ -1,6 +1,7 @@
 //! A plain connection to Redis for seeding and reading back: any command, no guard.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
@@ -72,7 +73,7 @@ impl RawRedis {
         let mut command = format!("*{}\r\n", words.len());
         for word in words {
             let word = word.as_ref();
-            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+            let _ = write!(command, "${}\r\n{word}\r\n", word.len());
         }
         self.stream.write_all(command.as_bytes()).await.expect("Redis reads");
         self.stream.flush().await.expect("Redis reads");
@@ -88,14 +89,13 @@ impl RawRedis {
             "+" => Answer::Text(rest.to_owned()),
             "-" => Answer::Error(rest.to_owned()),
             ":" => Answer::Int(rest.parse().expect("an integer")),
-            "$" if rest == "-1" => Answer::Nil,
+            "$" | "*" if rest == "-1" => Answer::Nil,
             "$" => {
                 let mut bytes = vec![0; rest.parse::<usize>().expect("a length") + 2];
                 self.stream.read_exact(&mut bytes).await.expect("Redis answers");
                 bytes.truncate(bytes.len() - 2);
                 Answer::Text(String::from_utf8_lossy(&bytes).into_owned())
             }
-            "*" if rest == "-1" => Answer::Nil,
             "*" => {
                 let mut items = Vec::new();
                 for _ in 0..rest.parse::<usize>().expect("a length") {
