@@ -101,6 +101,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("database_connections", Some("24"), "Size of the PostgreSQL pool, 2 to 500"),
     setting("connections_max", Some("16384"), "The most open client connections, 1 to 1000000"),
     setting("requests_max", Some("8192"), "The most requests in work; above it 503, 1 to 1000000"),
-    setting("log", Some("info"), "Log filter; onsale::http=debug adds a line per request"),
+    setting(
+        "log",
+        Some("info,sqlx=warn,tokio_cron_scheduler=warn"),
+        "Log filter; onsale::http=debug adds a line per request",
+    ),
     setting("log_format", Some("text"), "text or json"),
 ];
