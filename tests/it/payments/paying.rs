@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use onsale::payments::{KeyUse, PaymentError};
+use uuid::Uuid;
 
 use super::stage::{
     PRICE, Stage, assert_the_books_balance, count, database, now_ms, place, seat, user, won,
@@ -255,4 +256,36 @@ async fn race(stage: &Stage, number: u32) {
         (Ok(_), None) | (Err(PaymentError::HoldExpired), Some(Ok(_))) => {}
         other => panic!("seat {number}: {other:?}"),
     }
+}
+
+/// What a server sends twice after a lost answer, and what a network may deliver late.
+#[tokio::test]
+async fn a_second_copy_of_a_payment_changes_nothing_and_a_late_one_is_undone() {
+    let stage = Stage::new().await;
+    stage.charge(user(7), 3 * PRICE).await;
+    let send = async |place: i64, deadline: &'static str, payment: Uuid| {
+        sqlx::query_as::<_, (bool, Uuid, i64)>(
+            "select replayed, payment_id, balance_after from onsale_pay($1, $1, 7, 1, $2,
+             array['2099-12-01'::date], array[$2::integer], array[$1], array[$3::bigint],
+             clock_timestamp() + $4::interval, null, null)",
+        )
+        .bind(payment)
+        .bind(place)
+        .bind(PRICE)
+        .bind(deadline)
+        .fetch_all(&stage.database)
+        .await
+    };
+    let first = Uuid::now_v7();
+    assert_eq!(send(1, "10 s", first).await.unwrap(), [(false, first, 2 * PRICE)]);
+    assert_eq!(send(1, "10 s", first).await.unwrap(), [(true, first, 2 * PRICE)]);
+    assert_eq!(send(1, "-10 s", first).await.unwrap(), [(true, first, 2 * PRICE)], "also late");
+    let other = send(1, "10 s", Uuid::now_v7()).await.unwrap();
+    assert_eq!(other, [(true, first, 2 * PRICE)], "a place buys once");
+
+    let late = send(2, "-1 ms", Uuid::now_v7()).await.unwrap_err();
+    assert_eq!(late.as_database_error().unwrap().code().unwrap(), "ON001");
+    assert_eq!(count(&stage.database, "select count(*) from payments").await, 1);
+    assert_eq!(count(&stage.database, "select count(*) from owned_seats").await, 1);
+    assert_the_books_balance(&stage.database).await;
 }
