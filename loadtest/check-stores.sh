@@ -98,6 +98,9 @@ ok 'seats still held' "$still_held" 0
 live=$(sql "select 'exists {c1}:token:' || place from payments where concert_id = 1" | redis | grep -c '^1' || true)
 ok 'tokens still live that have bought' "$live" 0
 active=$(redis zcard '{c1}:active')
+sum=$(redis zcard '{c1}:waiting')
+for part in "$active" "$(stats expired)" "$(stats left)" "$(stats consumed)"; do sum=$((sum + ${part:-0})); done
+ok 'places given = waiting + active + expired + left + consumed' "$sum" "$(stats issued)"
 ok "active tokens at most $capacity" "$([ "$active" -le "$capacity" ] && echo yes || echo "$active")" yes
 
 # Last, because it is a SCAN. All forms are in docs/redis-keys.md.

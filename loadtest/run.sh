@@ -21,7 +21,7 @@ SAVE=${SAVE:-0}
 case $CRASH in no | server | all) ;; 1) CRASH=all ;; *) die "CRASH must be server or all" ;; esac
 
 if [ "$SMOKE" = 1 ]; then
-  : "${ARRIVALS:=300}" "${SECONDS_OF_ARRIVALS:=5}" "${PROFILE:=dev}" "${P99_MS:=500}"
+  : "${ARRIVALS:=300}" "${SECONDS_OF_ARRIVALS:=5}" "${BATCH:=40}" "${PROFILE:=dev}" "${P99_MS:=500}"
 fi
 ARRIVALS=${ARRIVALS:-3000}
 SECONDS_OF_ARRIVALS=${SECONDS_OF_ARRIVALS:-15}
