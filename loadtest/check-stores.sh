@@ -36,9 +36,13 @@ if [ "$mode" = no-key-scans ]; then
 fi
 
 numbers=$3 capacity=$4 seats_per_user=$5
-# What k6 counted: owners, seats_owned, won_charged, won_paid.
-# shellcheck disable=SC1090
-. "$numbers"
+if [ ! -f "$numbers" ]; then
+  echo "- ✗ k6 wrote no numbers to compare with"
+  exit 1
+fi
+counted() { sed -n "s/^$1=//p" "$numbers"; }
+owners=$(counted owners) seats_owned=$(counted seats_owned)
+won_charged=$(counted won_charged) won_paid=$(counted won_paid)
 
 echo
 echo '## What the stores say'
