@@ -53,7 +53,7 @@ onsale=${CARGO_TARGET_DIR:-target}/$built/onsale
 folder=$(mktemp -d "${ONSALE_LOADTEST_TMP:-/tmp}/onsale-load.XXXXXX")
 chmod 711 "$folder"
 data=$folder/data
-dev='' serve=''
+dev='' serve='' k6_pid=''
 
 stop() { # stop <pid>
   [ -n "$1" ] || return 0
@@ -61,6 +61,7 @@ stop() { # stop <pid>
   wait "$1" 2>/dev/null || true
 }
 cleanup() {
+  stop "$k6_pid"
   stop "$serve"
   stop "$dev"
   if [ "${KEEP:-0}" = 1 ]; then say "kept: $folder"; else rm -rf "$folder"; fi
@@ -117,22 +118,22 @@ mkdir "$results"
 commit=$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 command="SMOKE=$SMOKE CRASH=$CRASH ARRIVALS=$ARRIVALS SECONDS_OF_ARRIVALS=$SECONDS_OF_ARRIVALS SEATS_PER_USER=$SEATS_PER_USER CAPACITY=$CAPACITY BATCH=$BATCH PROFILE=$PROFILE loadtest/run.sh"
 
-k6_run() {
-  env BASE_URL="$target" ARRIVALS="$ARRIVALS" SECONDS="$SECONDS_OF_ARRIVALS" P99_MS="$P99_MS" \
-    SEATS_PER_USER="$SEATS_PER_USER" REPORT_DIR="$results" COMMAND="$command" COMMIT="$commit" \
-    ALLOW_5XX="$([ "$CRASH" = no ] && echo "${ALLOW_5XX:-0}" || echo 1)" \
-    MACHINE="$cores cores${cpu:+ ($cpu)}${memory:+, $memory}, $(uname -sm); server, stores and k6 share them$([ "$(nice)" = 0 ] || echo ", all at nice $(nice)")" \
-    VERSIONS="$(k6 version | awk '{ print $1, $2 }'), $(redis-server --version | awk '{ print "Redis", $3 }'), $(psql --version | awk '{ print "PostgreSQL", $3 }'), $(rustc --version | awk '{ print $1, $2 }'), $PROFILE build" \
+k6_run=(
+  env BASE_URL="$target" ARRIVALS="$ARRIVALS" SECONDS="$SECONDS_OF_ARRIVALS" P99_MS="$P99_MS"
+    SEATS_PER_USER="$SEATS_PER_USER" REPORT_DIR="$results" COMMAND="$command" COMMIT="$commit"
+    ALLOW_5XX="$([ "$CRASH" = no ] && echo "${ALLOW_5XX:-0}" || echo 1)"
+    MACHINE="$cores cores${cpu:+ ($cpu)}${memory:+, $memory}, $(uname -sm); server, stores and k6 share them$([ "$(nice)" = 0 ] || echo ", all at nice $(nice)")"
+    VERSIONS="$(k6 version | awk '{ print $1, $2 }'), $(redis-server --version | awk '{ print "Redis", $3 }'), $(psql --version | awk '{ print "PostgreSQL", $3 }'), $(rustc --version | awk '{ print $1, $2 }'), $PROFILE build"
     k6 run --quiet --no-usage-report loadtest/ticket_open.js
-}
+)
 
 say "$ARRIVALS people in $SECONDS_OF_ARRIVALS s for concert 1 at $target"
 status=0
 if [ "$CRASH" = no ]; then
-  k6_run || status=$?
+  "${k6_run[@]}" || status=$?
 else
   # Thousands of lost connections are the point of it; the report counts them.
-  k6_run 2> >(grep -v 'msg="Request Failed"' >&2) &
+  "${k6_run[@]}" 2> >(grep -v 'msg="Request Failed"' >&2) &
   k6_pid=$!
   # Counted from the moment the sale is open: k6 makes its people before that.
   until [ "$(redis hget '{c1}:stats' issued)" -gt 1 ] 2>/dev/null; do
@@ -159,6 +160,7 @@ else
   fi
   echo "A new one was ready $(($(date +%s) - before)) s later." >>"$results/crash.md"
   wait "$k6_pid" || status=$?
+  k6_pid=''
 fi
 
 # ---- what the stores say ----
