@@ -104,7 +104,6 @@ impl App {
     pub fn router(self: &Arc<Self>) -> Router {
         let routes = Router::new()
             // The line.
-            // The line.
             .route("/user/token", post(queue::routes::join_line).delete(queue::routes::leave_line))
             .route("/user/token/status", get(queue::routes::show_position))
             // Seats.
