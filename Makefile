@@ -3,7 +3,7 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check loadtest loadtest-crash
+.PHONY: help setup run test check bench loadtest loadtest-crash
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: setup ## Run all tests, on throw-away stores
 check: ## Run everything that a change must pass: tests, format, lints, docs, a short load test
 	@scripts/setup.sh lua k6
 	.ci/run
+
+bench: setup ## Every route beside the limits of HTTP, Redis and PostgreSQL (about 15 min; ARGS="--quick --rounds 1": 2 min)
+	cargo bench --bench sale -- $(ARGS)
 
 loadtest: ## 3,000 people for 50 seats; installs k6 when it is missing (SMOKE=1 a short one, SAVE=1 keeps the report)
 	@scripts/setup.sh k6
