@@ -1,17 +1,17 @@
-//! One server: its state, its jobs, and the one router with every route.
+//! One server: its state, its jobs, and the one table with every route.
 //!
-//! To find the code of a request, look it up in [`App::router`] and follow the handler's name.
+//! To find the code of a request, look it up in [`App::routes`] and follow the handler's name.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::{get, post};
 use futures::FutureExt;
 
 use crate::auth::Auth;
 use crate::concerts::{Concerts, Gates};
 use crate::config::Config;
-use crate::http::{self, HttpConfig};
+use crate::http::front::Front;
+use crate::http::{HttpConfig, Priority, Routes};
 use crate::ops::Readiness;
 use crate::payments::Payments;
 use crate::queue::Queue;
@@ -101,28 +101,38 @@ impl App {
     }
 
     /// Every route of the API.
-    pub fn router(self: &Arc<Self>) -> Router {
-        let routes = Router::new()
+    #[must_use]
+    pub fn routes() -> Routes<AppState> {
+        use Priority::{Arrival, Health, Payment, Seats, Status};
+        Routes::new()
             // The line.
-            .route("/user/token", post(queue::routes::join_line).delete(queue::routes::leave_line))
-            .route("/user/token/status", get(queue::routes::show_position))
+            .route(
+                "/user/token",
+                Arrival,
+                post(queue::routes::join_line).delete(queue::routes::leave_line),
+            )
+            .route("/user/token/status", Status, get(queue::routes::show_position))
             // Seats.
-            .route("/concert/available-dates", get(seats::routes::list_dates))
-            .route("/concert/available-seats", get(seats::routes::list_seats))
+            .route("/concert/available-dates", Seats, get(seats::routes::list_dates))
+            .route("/concert/available-seats", Seats, get(seats::routes::list_seats))
             .route(
                 "/concert/reserve",
+                Seats,
                 post(seats::routes::reserve_seats).delete(seats::routes::release_seat),
             )
             // Money and what it buys.
-            .route("/payment/charge", post(payments::routes::charge_balance))
-            .route("/payment/balance", get(payments::routes::show_balance))
-            .route("/payment", post(payments::routes::pay_holds))
-            .route("/user/reservations", get(payments::routes::list_reservations))
+            .route("/payment/charge", Payment, post(payments::routes::charge_balance))
+            .route("/payment/balance", Payment, get(payments::routes::show_balance))
+            .route("/payment", Payment, post(payments::routes::pay_holds))
+            .route("/user/reservations", Seats, get(payments::routes::list_reservations))
             // Operation.
-            .route("/healthz", get(ops::routes::show_health))
-            .route("/readyz", get(ops::routes::show_readiness))
-            .with_state(self.clone());
-        http::layers::finish(routes, &self.http)
+            .route("/healthz", Health, get(ops::routes::show_health))
+            .route("/readyz", Health, get(ops::routes::show_readiness))
+    }
+
+    /// The API with this server behind it.
+    pub fn front(self: &Arc<Self>) -> Front {
+        Self::routes().finish(self.clone(), &self.http)
     }
 
     /// Stops the jobs and closes the connections, after the last request was answered.

@@ -32,6 +32,10 @@ use report::Report;
 use rig::Rig;
 use world::{Sizes, World};
 
+/// As the server's, so that the bare route has no handicap.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How the bench is run.
 struct Options {
     rounds: usize,

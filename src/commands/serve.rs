@@ -46,7 +46,7 @@ pub async fn run(
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
     listening(address);
-    let report = http::server::serve(listener, app.router(), stop, &limits).await;
+    let report = http::server::serve(listener, app.front(), stop, &limits).await;
     tracing::info!(?report, "stopped");
     app.stop().await;
     Ok(())

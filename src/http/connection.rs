@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
@@ -18,9 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 use super::context::{self, RequestId, X_REQUEST_ID};
+use super::front::Front;
 use super::pace::{Pace, PacedStream, Patience};
 use super::problem::{Code, Problem};
 
@@ -50,7 +49,7 @@ pub(super) struct Orders {
 /// Serves one connection until it ends.
 pub(super) async fn run(
     stream: TcpStream,
-    router: Router,
+    front: Arc<Front>,
     http: &http1::Builder,
     patience: Patience,
     orders: Orders,
@@ -61,12 +60,11 @@ pub(super) async fn run(
     let service_pace = pace.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         service_pace.working(Instant::now());
-        let pace = service_pace.clone();
-        let handled = router.clone().call(request.map(into_body));
+        let (front, pace) = (front.clone(), service_pace.clone());
         async move {
-            let answered = handled.await;
+            let answer = front.answer(request.map(into_body)).await;
             pace.answered(Instant::now());
-            answered
+            Ok::<_, Infallible>(answer)
         }
     });
     let alarm = Box::pin(sleep_until(pace.deadline(now)));
@@ -164,7 +162,7 @@ async fn answer_by_hand(mut stream: TcpStream, problem: &Problem) {
 /// A whole HTTP/1.1 answer that ends its connection.
 fn by_hand(problem: &Problem) -> Vec<u8> {
     let id = RequestId::fresh();
-    let (head, body) = context::with_id(id.clone(), || (problem.headers(), problem.body()));
+    let (head, body) = context::with_id(id, || (problem.headers(), problem.body()));
     let status = problem.code().status();
     let reason = status.canonical_reason().unwrap_or_default();
     let mut answer = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();

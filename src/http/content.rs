@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::context;
+use super::context::{self, BodyLimits};
 use super::problem::{Code, Problem};
 
 /// What a body without `Content-Type` is taken for.
@@ -32,19 +32,19 @@ pub(super) async fn read(
     check_type(headers, untyped)?;
 
     let limits = context::body_limits();
-    let too_large = || {
-        let limit = limits.bytes_max;
-        Problem::new(Code::PayloadTooLarge)
-            .detail(format!("a body has at most {limit} bytes"))
-            .with("limit", limit)
-    };
     if announced_length(headers).is_some_and(|length| length > limits.bytes_max as u64) {
-        return Err(too_large());
+        return Err(too_large(limits));
     }
+    // Boxed, because a handler's future has room for this one even when there is no body.
+    Box::pin(arrival(body, limits)).await
+}
+
+/// The bytes of a body, within its deadline.
+async fn arrival(body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
     match tokio::time::timeout(limits.timeout, Limited::new(body, limits.bytes_max).collect()).await
     {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
         Ok(Err(_)) => Err(Problem::bad_request("the body did not arrive whole")),
         Err(_) => {
             let seconds = limits.timeout.as_secs_f32();
@@ -52,6 +52,13 @@ pub(super) async fn read(
                 .detail(format!("the body did not arrive within {seconds} seconds")))
         }
     }
+}
+
+fn too_large(limits: BodyLimits) -> Problem {
+    let limit = limits.bytes_max;
+    Problem::new(Code::PayloadTooLarge)
+        .detail(format!("a body has at most {limit} bytes"))
+        .with("limit", limit)
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

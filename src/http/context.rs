@@ -1,6 +1,6 @@
 //! What belongs to the request at hand and is needed in odd places: its id and its input limits.
 //!
-//! [`crate::http::layers`] sets it around every handler as a task local, which costs no
+//! [`crate::http::front`] sets it around every handler as a task local, which costs no
 //! allocation and no argument in every signature. A task that a handler spawns does not inherit
 //! it: take [`request_id`] before spawning if the task logs.
 
@@ -26,8 +26,12 @@ tokio::task_local! {
 ///
 /// A client may choose it, so it identifies nothing that must be unique: money statements make
 /// ids of their own.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestId {
+    // In place: an id is needed several times per request and never worth an allocation.
+    text: [u8; REQUEST_ID_LENGTH_MAX],
+    length: usize,
+}
 
 impl RequestId {
     /// The client's `X-Request-Id` if there is exactly one, of 1 to 64 characters of
@@ -36,7 +40,7 @@ impl RequestId {
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         match (given.next(), given.next()) {
-            (Some(id), None) if is_plain(id.as_bytes()) => Self(id.clone()),
+            (Some(id), None) if is_plain(id.as_bytes()) => Self::of(id.as_bytes()),
             _ => Self::fresh(),
         }
     }
@@ -48,21 +52,27 @@ impl RequestId {
         let millis = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         // Not Uuid::now_v7: it asks the kernel for random bytes at every call.
         let id = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
-        let mut text = Uuid::encode_buffer();
-        let text = id.hyphenated().encode_lower(&mut text);
-        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown")))
+        Self::of(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes())
+    }
+
+    /// Plain characters, at most as many as an id may have.
+    fn of(plain: &[u8]) -> Self {
+        let mut text = [0; REQUEST_ID_LENGTH_MAX];
+        text[..plain.len()].copy_from_slice(plain);
+        Self { text, length: plain.len() }
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or("unknown")
+        str::from_utf8(&self.text[..self.length]).unwrap_or("unknown")
     }
 
     /// The id as the value of `X-Request-Id`.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
-        self.0.clone()
+        HeaderValue::from_bytes(&self.text[..self.length])
+            .unwrap_or(HeaderValue::from_static("unknown"))
     }
 }
 
@@ -84,7 +94,7 @@ fn is_plain(id: &[u8]) -> bool {
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
-/// What [`crate::http::layers`] knows about the request at hand.
+/// What [`crate::http::front`] knows about the request at hand.
 #[derive(Debug, Clone)]
 pub(super) struct RequestContext {
     pub id: RequestId,
@@ -107,7 +117,7 @@ impl From<&HttpConfig> for BodyLimits {
 /// The id of the request that this code runs for; `None` outside of a request.
 #[must_use]
 pub fn request_id() -> Option<RequestId> {
-    CONTEXT.try_with(|context| context.id.clone()).ok()
+    CONTEXT.try_with(|context| context.id).ok()
 }
 
 /// The limits for the body at hand; the defaults outside of a request.

@@ -1,8 +1,8 @@
 //! HTTP plumbing: everything about requests and answers that is the same for every slice.
 //!
 //! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
-//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`layers`]
-//! (what surrounds every handler), [`server`] (connections and their deadlines).
+//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`routing`] and
+//! [`front`] (what stands before every handler), [`server`] (connections and their deadlines).
 //!
 //! # Invariants
 //!
@@ -25,11 +25,12 @@ pub mod context;
 pub mod credentials;
 pub mod extract;
 pub mod fields;
+pub mod front;
 mod json;
-pub mod layers;
 mod pace;
 pub mod problem;
 mod query;
+pub mod routing;
 pub mod server;
 pub mod sockets;
 pub mod store_errors;
@@ -42,4 +43,5 @@ pub use config::HttpConfig;
 pub use extract::{JsonBody, OptionalJsonBody, QueryOrBody};
 pub use fields::{FieldSpec, Fields, FromFields, Kind};
 pub use problem::Problem;
+pub use routing::{Priority, Routes};
 pub use store_errors::{Effect, redis_problem};

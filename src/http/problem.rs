@@ -204,7 +204,7 @@ pub struct FailureCause {
 /// Answers `problem` because of `error`.
 ///
 /// Nothing is logged here. The failure, with its chain of sources, travels as a response
-/// extension, and [`crate::http::layers`] puts it into the one line that it writes per request.
+/// extension, and [`crate::http::front`] puts it into the one line that it writes per request.
 pub fn respond(problem: Problem, error: &dyn Error) -> Response {
     let worth_telling = problem.code.status().is_server_error() || error.source().is_some();
     // A cause that somebody nearer to the failure remembered says more than this error.

@@ -19,7 +19,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{HEAD_BYTES_MIN, HttpConfig};
 use super::connection::{self, Orders};
+use super::front::Front;
 use super::pace::Patience;
 
 /// The most connections that are being told 503 at one moment; one more is closed without a word.
@@ -47,15 +47,15 @@ pub struct ServeReport {
     pub abandoned: u64,
 }
 
-/// Serves `router` on `listener` until `stop` is cancelled and every request in work is answered,
+/// Serves `front` on `listener` until `stop` is cancelled and every request in work is answered,
 /// for which [`HttpConfig::shutdown_timeout`] is left.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    front: Front,
     stop: CancellationToken,
     config: &HttpConfig,
 ) -> ServeReport {
-    let server = Server::new(router, stop.clone(), config);
+    let server = Server::new(front, stop.clone(), config);
     let mut report = ServeReport { connections: 0, refused: 0, abandoned: 0 };
     loop {
         let accepted = tokio::select! {
@@ -83,7 +83,7 @@ pub async fn serve(
 
 /// What every connection of one server shares.
 struct Server {
-    router: Router,
+    front: Arc<Front>,
     http: Arc<http1::Builder>,
     patience: Patience,
     stop: CancellationToken,
@@ -94,13 +94,13 @@ struct Server {
 }
 
 impl Server {
-    fn new(router: Router, stop: CancellationToken, config: &HttpConfig) -> Self {
+    fn new(front: Front, stop: CancellationToken, config: &HttpConfig) -> Self {
         // hyper panics below it.
         let head_bytes_max = config.head_bytes_max.max(HEAD_BYTES_MIN);
         let mut http = http1::Builder::new();
         http.max_header_size(head_bytes_max).max_buf_size(head_bytes_max).header_read_timeout(None);
         Self {
-            router,
+            front: Arc::new(front),
             http: Arc::new(http),
             patience: Patience { head: config.header_timeout, rest: config.idle_timeout },
             stop,
@@ -120,14 +120,14 @@ impl Server {
         // Answers are one small write each; without this one may wait 40 ms for an ACK. It can
         // fail only if the peer has gone already.
         let _ = stream.set_nodelay(true);
-        let (router, http, patience) = (self.router.clone(), self.http.clone(), self.patience);
+        let (front, http, patience) = (self.front.clone(), self.http.clone(), self.patience);
         let orders = Orders {
             // A child each, so that ten thousand tasks do not share one lock at every poll.
             stop: self.stop.child_token(),
             abandon: self.abandon.clone(),
         };
         self.tasks.spawn(async move {
-            let end = connection::run(stream, router, &http, patience, orders).await;
+            let end = connection::run(stream, front, &http, patience, orders).await;
             tracing::trace!(?end, "connection");
             drop(permit);
         });

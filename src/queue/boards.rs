@@ -81,13 +81,17 @@ impl Boards {
 impl Line {
     /// A board that may answer polls now.
     pub async fn board(self: &Arc<Self>) -> Result<Arc<Board>, QueueError> {
-        self.keep_reading();
         let now = Instant::now();
-        let current = self.boards.current.load_full();
-        match current.filter(|board| board.is_fresh(now)) {
+        match self.fresh_board(now) {
             Some(board) => Ok(board),
-            None => self.board_sent_since(now.checked_sub(FAILURE_HOLDS_FOR)).await,
+            None => Box::pin(self.board_sent_since(now.checked_sub(FAILURE_HOLDS_FOR))).await,
         }
+    }
+
+    /// The board that is here, if it may answer polls at `now`.
+    pub fn fresh_board(self: &Arc<Self>, now: Instant) -> Option<Arc<Board>> {
+        self.keep_reading();
+        self.boards.current.load_full().filter(|board| board.is_fresh(now))
     }
 
     /// A board that was read after this call.

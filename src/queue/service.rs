@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::RwLock;
@@ -230,7 +230,24 @@ impl Queue {
     }
 
     /// Where the token of `place` is: on the board, or below it by its own key.
+    ///
+    /// Nearly every request is a poll that the board here answers; only the others pay for the
+    /// size of what may follow.
     pub(super) async fn find(
+        &self,
+        line: &Arc<Line>,
+        concert: &Concert,
+        place: Place,
+    ) -> Result<Found, QueueError> {
+        if let Some(board) = line.fresh_board(Instant::now())
+            && let OnBoard::Waiting { position } = board.position_of(place)
+        {
+            return Ok(Found::Waiting { position, board });
+        }
+        Box::pin(self.look_up(line, concert, place)).await
+    }
+
+    async fn look_up(
         &self,
         line: &Arc<Line>,
         concert: &Concert,

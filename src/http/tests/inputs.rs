@@ -4,9 +4,8 @@ use axum::body::Body;
 use axum::http::Request;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
-use super::{HttpConfig, layers, request, routes};
+use super::{HttpConfig, request, routes};
 
 const JSON: &str = "application/json";
 
@@ -18,8 +17,8 @@ async fn ask(line: &str, content_type: &str, body: impl Into<Vec<u8>>) -> (u16, 
     if !content_type.is_empty() {
         request = request.header("Content-Type", content_type);
     }
-    let router = layers::finish(routes(), &HttpConfig::default());
-    let answer = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+    let front = routes().finish((), &HttpConfig::default());
+    let answer = front.answer(request.body(Body::from(body)).unwrap()).await;
     let status = answer.status().as_u16();
     let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())

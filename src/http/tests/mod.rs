@@ -9,7 +9,6 @@ mod surroundings;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::{get, post};
 use chrono::NaiveDate;
 use serde_json::{Value, json};
@@ -22,7 +21,7 @@ use super::answer::Json;
 use super::fields::{FieldSpec, Fields, FromFields, Kind};
 use super::problem::Problem;
 use super::server::{ServeReport, serve};
-use super::{HttpConfig, JsonBody, OptionalJsonBody, QueryOrBody, layers, sockets};
+use super::{HttpConfig, JsonBody, OptionalJsonBody, Priority, QueryOrBody, Routes, sockets};
 use crate::words::{SeatNumber, UserId};
 
 /// Longer than any of these tests may take.
@@ -78,21 +77,31 @@ impl FromFields for Perhaps {
     }
 }
 
-fn routes() -> Router {
-    Router::new()
-        .route("/wish", post(|JsonBody(wish): JsonBody<Wish>| async { wish.view() }))
+fn routes() -> Routes<()> {
+    Routes::new()
+        .route(
+            "/wish",
+            Priority::Seats,
+            post(|JsonBody(wish): JsonBody<Wish>| async { wish.view() }),
+        )
         .route(
             "/perhaps",
+            Priority::Arrival,
             post(|OptionalJsonBody(Perhaps(user)): OptionalJsonBody<Perhaps>| async move {
                 Json(json!({ "userId": user }))
             }),
         )
         .route(
             "/look",
+            Priority::Seats,
             get(|QueryOrBody(wish): QueryOrBody<Wish>| async { wish.view() })
                 .delete(|QueryOrBody(wish): QueryOrBody<Wish>| async { wish.view() }),
         )
-        .route("/nothing", get(|QueryOrBody(()): QueryOrBody<()>| async { Json(json!({})) }))
+        .route(
+            "/nothing",
+            Priority::Seats,
+            get(|QueryOrBody(()): QueryOrBody<()>| async { Json(json!({})) }),
+        )
 }
 
 /// A server of its own for one test.
@@ -103,11 +112,11 @@ struct TestServer {
 }
 
 impl TestServer {
-    fn start(routes: Router, config: HttpConfig) -> Self {
+    fn start(routes: Routes<()>, config: HttpConfig) -> Self {
         let listener = sockets::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let finished = layers::finish(routes, &config);
+        let finished = routes.finish((), &config);
         let stopped = stop.clone();
         let serving =
             tokio::spawn(async move { serve(listener, finished, stopped, &config).await });

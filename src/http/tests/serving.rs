@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::routing::get;
 use tokio::sync::Notify;
 
-use super::{Client, HttpConfig, PATIENCE, TestServer, request, routes};
+use super::{Client, HttpConfig, PATIENCE, Priority, Routes, TestServer, request, routes};
 
 const QUICK: Duration = Duration::from_millis(200);
 
 /// A route that answers when it is told to, and tells when it was reached.
-fn waiting_route() -> (Router, Arc<Notify>, Arc<Notify>) {
+fn waiting_route() -> (Routes<()>, Arc<Notify>, Arc<Notify>) {
     let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (inner_reached, inner_go_on) = (reached.clone(), go_on.clone());
     let route = get(move || {
@@ -23,7 +22,7 @@ fn waiting_route() -> (Router, Arc<Notify>, Arc<Notify>) {
             "done"
         }
     });
-    (Router::new().route("/wait", route).merge(routes()), reached, go_on)
+    (routes().route("/wait", Priority::Seats, route), reached, go_on)
 }
 
 async fn ask(client: &mut Client, path: &str) -> u16 {
@@ -164,7 +163,7 @@ async fn a_stop_does_not_wait_for_ever() {
 async fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
     let big = get(|| async { vec![b'x'; 64 << 20] });
     let config = HttpConfig { idle_timeout: QUICK, ..HttpConfig::default() };
-    let server = TestServer::start(Router::new().route("/big", big), config);
+    let server = TestServer::start(Routes::new().route("/big", Priority::Seats, big), config);
     let mut client = server.connect().await;
     client.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").await;
     server.stop.cancel();

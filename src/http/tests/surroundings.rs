@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::routing::get;
 use tokio::sync::Notify;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{HttpConfig, TestServer, request, routes};
+use super::{HttpConfig, Priority, Routes, TestServer, request, routes};
 use crate::http::problem::respond;
 use crate::http::{Code, Problem};
 
@@ -29,8 +28,9 @@ async fn a_request_id_goes_in_and_out() {
 
 #[tokio::test]
 async fn a_panic_is_500_and_costs_one_request_only() {
-    let broken = Router::new().route("/panic", get(|| async { panic!("secret") as () }));
-    let server = TestServer::start(broken.merge(routes()), HttpConfig::default());
+    let panic = get(|| async { panic!("secret") as () });
+    let routes = routes().route("/panic", Priority::Seats, panic);
+    let server = TestServer::start(routes, HttpConfig::default());
     let mut client = server.connect().await;
     client.send(b"GET /panic HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let answer = client.answer().await;
@@ -52,7 +52,9 @@ async fn above_the_limit_a_request_is_503_at_once_and_health_is_not() {
             go_on.notified().await;
         }
     });
-    let routes = Router::new().route("/slow", slow).route("/healthz", get(|| async {}));
+    let healthz = get(|| async {});
+    let routes = Routes::new().route("/slow", Priority::Payment, slow);
+    let routes = routes.route("/healthz", Priority::Health, healthz);
     let config = HttpConfig { requests_max: 1, ..HttpConfig::default() };
     let server = TestServer::start(routes, config);
     let mut busy = server.connect().await;
@@ -98,7 +100,6 @@ impl<'a> MakeWriter<'a> for Lines {
 async fn the_log_has_one_line_per_request_and_no_secret() {
     use axum::body::Body;
     use axum::http::Request;
-    use tower::ServiceExt;
 
     #[derive(Debug, thiserror::Error)]
     #[error("Redis cannot be reached")]
@@ -108,8 +109,8 @@ async fn the_log_has_one_line_per_request_and_no_secret() {
         let error = Lost(std::io::Error::other("connection refused"));
         respond(Problem::new(Code::RedisUnavailable), &error)
     });
-    let router = Router::new().route("/failing", failing).merge(routes());
-    let router = crate::http::layers::finish(router, &HttpConfig::default());
+    let routes = routes().route("/failing", Priority::Seats, failing);
+    let front = routes.finish((), &HttpConfig::default());
 
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
@@ -125,7 +126,7 @@ async fn the_log_has_one_line_per_request_and_no_secret() {
             .header("X-Request-Id", "req-1")
             .body(Body::empty())
             .unwrap();
-        router.clone().oneshot(request).await.unwrap();
+        front.answer(request).await;
     }
     drop(guard);
 

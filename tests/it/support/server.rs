@@ -88,9 +88,9 @@ impl Deployment {
         let address = listener.local_addr().expect("an address");
         let state = app::App::start(config).await.expect("the server starts");
         let stop = CancellationToken::new();
-        let (router, stopping) = (state.router(), stop.clone());
+        let (front, stopping) = (state.front(), stop.clone());
         let serving = tokio::spawn(async move {
-            http::server::serve(listener, router, stopping, &limits).await;
+            http::server::serve(listener, front, stopping, &limits).await;
         });
         TestServer { address, stop, serving: Arc::new(serving), http: reqwest::Client::new() }
     }

@@ -1,6 +1,7 @@
-//! What surrounds every handler: request id, in-flight limit, caught panics, one log line.
+//! What stands in front of every handler: request id, in-flight limit, caught panics, one log line.
 //!
-//! One middleware, not four, because each one costs an allocation and a clone per request.
+//! Not a middleware of the router: each of those costs every request two allocations, a clone of
+//! the route and a copy of its future.
 //!
 //! The log line is `debug` for everything that went as the API says, refusals included, so the
 //! default filter (`info`) keeps a ticket rush out of the disk; `warn` for a 503 with a cause and
@@ -9,43 +10,81 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tokio::sync::Semaphore;
+use tower::Service;
 
 use super::config::HttpConfig;
 use super::context::{self, BodyLimits, RequestContext, RequestId, X_REQUEST_ID};
 use super::problem::{self, Code, FailureCause, Problem};
+use super::routing::{Paths, Priority};
 
-/// Routes that are served above the in-flight limit too: a balancer that takes a busy server for
-/// a dead one sends its load to the others.
-const ALWAYS_SERVED: [&str; 2] = ["/healthz", "/readyz"];
-
-/// What the middleware needs, shared by all requests.
-#[derive(Clone)]
-struct Surroundings {
-    in_work: Arc<Semaphore>,
+/// A finished table of routes with everything of this module in front of it.
+pub struct Front {
+    router: Router,
+    paths: Paths,
     limits: BodyLimits,
+    in_work: AtomicUsize,
+    in_work_max: usize,
 }
 
-/// Completes a router that has all its routes: 404 and 405 as problems, and everything of this
-/// module around every handler.
-pub fn finish(router: Router, config: &HttpConfig) -> Router {
-    let surroundings = Surroundings {
-        in_work: Arc::new(Semaphore::new(config.requests_max.min(Semaphore::MAX_PERMITS))),
-        limits: BodyLimits::from(config),
-    };
-    router
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(surroundings, surround))
+impl Front {
+    /// 404 and 405 are problems, too.
+    pub(super) fn new(router: Router, paths: Paths, config: &HttpConfig) -> Self {
+        Self {
+            router: router.fallback(not_found).method_not_allowed_fallback(method_not_allowed),
+            paths,
+            limits: BodyLimits::from(config),
+            in_work: AtomicUsize::new(0),
+            in_work_max: config.requests_max,
+        }
+    }
+
+    /// Answers one request; whatever happens, with an answer.
+    pub async fn answer(&self, request: Request) -> Response {
+        let started = Instant::now();
+        let id = RequestId::from_headers(request.headers());
+        let method = request.method().clone();
+        let path = self.paths.find(request.uri().path());
+
+        let mut response = context::scope(RequestContext { id, limits: self.limits }, async {
+            let Some(_in_work) = self.admit(path.priority) else {
+                return overloaded();
+            };
+            let handled = self.router.clone().call(request);
+            match AssertUnwindSafe(handled).catch_unwind().await {
+                Ok(Ok(response)) => response,
+                Err(payload) => panicked(payload),
+            }
+        })
+        .await;
+
+        response.headers_mut().insert(X_REQUEST_ID, id.header_value());
+        log(&Finished { method: &method, route: path.template, id: &id, started }, &response);
+        response
+    }
+
+    /// Counts a request in, if there is room for one of its kind.
+    fn admit(&self, priority: Priority) -> Option<InWork<'_>> {
+        let in_work = InWork(&self.in_work);
+        let before = self.in_work.fetch_add(1, Ordering::Relaxed);
+        (before < priority.share(self.in_work_max)).then_some(in_work)
+    }
+}
+
+/// Counts its request out.
+struct InWork<'a>(&'a AtomicUsize);
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 async fn not_found() -> Problem {
@@ -57,33 +96,6 @@ async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(Code::MethodNotAllowed).detail(format!("this path does not take {method}"))
 }
 
-async fn surround(
-    State(surroundings): State<Surroundings>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let id = RequestId::from_headers(request.headers());
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
-    let context = RequestContext { id: id.clone(), limits: surroundings.limits };
-
-    let permit = surroundings.in_work.try_acquire();
-    let mut response = context::scope(context, async {
-        if permit.is_err() && !ALWAYS_SERVED.contains(&route) {
-            return overloaded();
-        }
-        AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(panicked)
-    })
-    .await;
-    drop(permit);
-
-    response.headers_mut().insert(X_REQUEST_ID, id.header_value());
-    log(&Finished { method: &method, route, id: &id, started }, &response);
-    response
-}
-
 fn overloaded() -> Response {
     Problem::new(Code::Overloaded).detail("too many requests are in work here").into_response()
 }
@@ -93,7 +105,7 @@ fn overloaded() -> Response {
 #[error("the handler panicked: {0}")]
 struct Panicked(String);
 
-#[expect(clippy::needless_pass_by_value, reason = "the form that unwrap_or_else needs")]
+#[expect(clippy::needless_pass_by_value, reason = "the form in which a panic comes")]
 fn panicked(payload: Box<dyn Any + Send>) -> Response {
     let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),

@@ -1,0 +1,155 @@
+//! The table of routes: paths, handlers, and who goes first when a server is full.
+
+use axum::Router;
+use axum::routing::MethodRouter;
+
+use super::config::HttpConfig;
+use super::front::Front;
+
+/// Which requests are refused first when many are in work: of the later ones a server takes fewer.
+///
+/// Whoever is about to pay has waited longest and holds seats that nobody else can have; whoever
+/// only arrives loses nothing by coming again in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Served whatever happens: a balancer that takes a busy server for a dead one sends its load
+    /// to the others.
+    Health,
+    /// Money.
+    Payment,
+    /// Seats: dates, lists, holds.
+    Seats,
+    /// Where one stands.
+    Status,
+    /// New places in a line.
+    Arrival,
+}
+
+impl Priority {
+    /// How many requests may be in work, this one included, of at most `most`: all of them, 0.9,
+    /// 0.8 or 0.7, and at least one.
+    pub(super) const fn share(self, most: usize) -> usize {
+        let tenths = match self {
+            Self::Health => return usize::MAX,
+            Self::Payment => 10,
+            Self::Seats => 9,
+            Self::Status => 8,
+            Self::Arrival => 7,
+        };
+        let share = most / 10 * tenths + most % 10 * tenths / 10;
+        if share == 0 { 1 } else { share }
+    }
+}
+
+/// One path of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// As it was written, such as `/concert/{id}`; never what a client sent.
+    pub template: &'static str,
+    /// Who goes first.
+    pub priority: Priority,
+}
+
+impl Path {
+    /// What no route has.
+    pub(super) const UNKNOWN: Self = Self { template: "unknown", priority: Priority::Arrival };
+
+    /// Whether the router sends `path` to this one.
+    fn matches(&self, path: &str) -> bool {
+        if !self.template.contains('{') {
+            return self.template == path;
+        }
+        let (mut ours, mut theirs) = (self.template.split('/'), path.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(name), Some(given)) if name.starts_with('{') && !given.is_empty() => {}
+                (Some(ours), Some(theirs)) if ours == theirs => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// Routes that are being put together.
+#[derive(Debug)]
+pub struct Routes<S> {
+    router: Router<S>,
+    paths: Vec<Path>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    /// No route at all.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { router: Router::new(), paths: Vec::new() }
+    }
+
+    /// Adds the methods of one path; a path is added once.
+    #[must_use]
+    pub fn route(
+        mut self,
+        template: &'static str,
+        priority: Priority,
+        methods: MethodRouter<S>,
+    ) -> Self {
+        self.paths.push(Path { template, priority });
+        Self { router: self.router.route(template, methods), paths: self.paths }
+    }
+
+    /// Every path, in the order in which they were added.
+    #[must_use]
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// Completes the table: every handler gets `state`.
+    #[must_use]
+    pub fn finish(self, state: S, config: &HttpConfig) -> Front {
+        Front::new(self.router.with_state(state), Paths(self.paths), config)
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The paths of a finished table.
+#[derive(Debug)]
+pub(super) struct Paths(Vec<Path>);
+
+impl Paths {
+    /// The one that a request's path means.
+    pub fn find(&self, path: &str) -> Path {
+        self.0.iter().copied().find(|known| known.matches(path)).unwrap_or(Path::UNKNOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_by_its_segments() {
+        let path = |template| Path { template, priority: Priority::Seats };
+        let paths = Paths(vec![path("/concert/reserve"), path("/concert/{id}/fairness")]);
+        assert_eq!(paths.find("/concert/reserve").template, "/concert/reserve");
+        assert_eq!(paths.find("/concert/7/fairness").template, "/concert/{id}/fairness");
+        for unknown in ["/concert//fairness", "/concert/7", "/concert/7/fairness/", "/", ""] {
+            assert_eq!(paths.find(unknown), Path::UNKNOWN, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_later_a_request_may_be_refused_the_more_room_it_has() {
+        use Priority::{Arrival, Health, Payment, Seats, Status};
+        let shares = |most| [Arrival, Status, Seats, Payment].map(|class| class.share(most));
+        assert_eq!(shares(8_192), [5_734, 6_553, 7_372, 8_192]);
+        assert_eq!(shares(10), [7, 8, 9, 10]);
+        assert_eq!(shares(1), [1, 1, 1, 1]);
+        assert_eq!(shares(usize::MAX)[3], usize::MAX);
+        assert_eq!(Health.share(1), usize::MAX);
+    }
+}
