@@ -17,7 +17,8 @@ ARGV
   [1] floor         integer >= 0, the highest place that the caller gave, saw or verified
   [2] epoch         the rebuild that the caller believes in
   [3] group_ttl_ms  integer > 0, how long the answer is kept for a re-send
-  [4..] user        1 to 128 arrivals in order, at most 64 of them named; "" is anonymous
+  [4..] user or -n    1 to 128 arrivals in order, at most 64 of them named: a user, or the number
+                    of anonymous ones in a row as a negative integer
 
 Returns
   {"entered", now_ms, before, first, {arrival, place, expires_ms, ...}}
@@ -33,7 +34,7 @@ Cost: O(n log m) for n arrivals, m waiting.
 local group, seq, epoch, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local active, users, stats = KEYS[5], KEYS[6], KEYS[7]
 local floor, epoch_expected, group_ttl_ms = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local FIRST_ARRIVAL = 4
+local FIRST_ARRIVAL, MINUS = 4, string.byte('-')
 
 local answered = redis.call('GET', group)
 if answered then
@@ -52,7 +53,7 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local named = {}
 for i = FIRST_ARRIVAL, #ARGV do
-  if ARGV[i] ~= '' then
+  if string.byte(ARGV[i]) ~= MINUS then
     named[#named + 1] = ARGV[i]
   end
 end
@@ -74,21 +75,42 @@ for i, user in ipairs(named) do
   end
 end
 
+-- The next place in decimal. Only its low digits are formatted each time: it is a double of up to 16
+-- digits, whose own formatting would cost more than all the rest of an arrival.
+local LOW = 1000000
+local high, low = math.floor(last / LOW), last % LOW
+local high_digits = digits(high)
+local function next_place()
+  low = low + 1
+  if low == LOW then
+    high, low = high + 1, 0
+    high_digits = digits(high)
+  end
+  return high > 0 and high_digits .. string.format('%06d', low) or string.format('%d', low)
+end
+
 local before = redis.call('ZCARD', waiting)
-local entries, bindings, known, new = {}, {}, {}, 0
+local entries, bindings, known, arrival, new = {}, {}, {}, 0, 0
 for i = FIRST_ARRIVAL, #ARGV do
   local user = ARGV[i]
-  local place = user ~= '' and place_of[user]
-  if place then
-    known[#known + 1] = i - FIRST_ARRIVAL + 1
-    known[#known + 1] = place
-    known[#known + 1] = expires_of[user]
+  if string.byte(user) == MINUS then
+    local anonymous = -tonumber(user)
+    for entry = 2 * new + 1, 2 * (new + anonymous), 2 do
+      local place = next_place()
+      entries[entry], entries[entry + 1] = place, place
+    end
+    arrival, new = arrival + anonymous, new + anonymous
   else
-    new = new + 1
-    place = digits(last + new)
-    entries[#entries + 1] = place
-    entries[#entries + 1] = user == '' and place or place .. ':' .. user
-    if user ~= '' then
+    arrival = arrival + 1
+    local place = place_of[user]
+    if place then
+      known[#known + 1] = arrival
+      known[#known + 1] = place
+      known[#known + 1] = expires_of[user]
+    else
+      place = next_place()
+      entries[2 * new + 1], entries[2 * new + 2] = place, place .. ':' .. user
+      new = new + 1
       bindings[#bindings + 1] = user
       bindings[#bindings + 1] = place
       place_of[user], expires_of[user] = place, '0'

@@ -239,10 +239,10 @@ impl ScriptCall for Enter<'_> {
         args.key(&keys.active).key(&keys.users).key(&keys.stats);
         args.int(self.floor).text(self.epoch);
         args.millis(Self::ANSWER_KEPT_FOR);
-        for user in self.arrivals {
-            match user {
-                Some(user) => args.int(user.get()),
-                None => args.word(""),
+        for row in self.arrivals.chunk_by(|one, next| one.is_none() && next.is_none()) {
+            match row {
+                [Some(user)] => args.int(user.get()),
+                anonymous => args.int(-(anonymous.len() as i128)),
             };
         }
     }
