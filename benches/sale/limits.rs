@@ -92,13 +92,13 @@ pub fn redis(rig: &Rig, world: &World) -> anyhow::Result<Vec<Limit>> {
     let enter = seen(rig, &join, ":group:")?;
     let lose = |_: usize, out: &mut Vec<u8>| world::reserve(&world.losers[0], 1, out);
     let hold = seen(rig, &lose, ":hold:")?;
-    let read = seen(rig, &lose, "\"GET\"")?;
+    let read = seen(rig, &lose, "\"MGET\"")?;
     let mut together = enter.clone();
     let last = together.last().cloned().context("an arrival")?;
     together.resize(together.len() + 63, last);
     let mut limits = Vec::new();
     for (name, command, count) in [
-        ("GET token", &read, 200_000),
+        ("MGET, token and version", &read, 200_000),
         ("enter, 1 arrival", &enter, 50_000),
         ("enter, 64 arrivals", &together, 3_000),
         ("hold, taken", &hold, 50_000),

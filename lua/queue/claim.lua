@@ -5,7 +5,7 @@ Why a script: "whose is it, and has that user another place?" and "it is theirs 
 two users could share a token, or one user hold two.
 
 KEYS
-  [1] token    string  <user or empty>:<claimed 0|1>:<promoted_ms>
+  [1] token    string  <user or empty>:<claimed 0|1|2>:<promoted_ms>
   [2] active   zset    place -> expiry in ms; its score decides
   [3] waiting  zset    <place> or <place>:<user> -> place
   [4] users    hash    user -> place; trusted only while that place is waiting or active
@@ -41,7 +41,7 @@ local expires_ms = tonumber(redis.call('ZSCORE', active, place) or nil)
 if not value or not expires_ms or expires_ms <= now_ms then
   return { 'gone' }
 end
-local owner, claimed, promoted_ms = string.match(value, '^(%d*):([01]):(%d+)$')
+local owner, claimed, promoted_ms = string.match(value, '^(%d*):([012]):(%d+)$')
 
 local binds = user ~= '' and owner == ''
 if user ~= '' and owner ~= '' and owner ~= user then

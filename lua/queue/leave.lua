@@ -8,7 +8,7 @@ KEYS
   [2] dead     zset    place or <from>-<to> -> ordinal of its death
   [3] users    hash    user -> place
   [4] active   zset    place -> expiry in ms
-  [5] token    string  <user or empty>:<claimed 0|1>:<promoted_ms>
+  [5] token    string  <user or empty>:<claimed 0|1|2>:<promoted_ms>
   [6] paying   zset    payment attempt -> lease end in ms
   [7] stats    hash    counters
   [8] holds    hash    <date>:<seat> -> reservation, of the user in ARGV

@@ -7,7 +7,8 @@ see the same moment.
 KEYS
   [1] run                 string  run id that the line was settled on
   [2] epoch               string  id of the last rebuild from PostgreSQL
-  [3] token:<place>       string  <user or empty>:<claimed 0|1>:<promoted_ms>
+  [3] token:<place>       string  <user or empty>:<claimed 0|1|2>:<promoted_ms>; becomes 2: it has
+                                  held a seat
   [4] active              zset    place -> expiry ms
   [5] paying:<place>      zset    payment attempt -> lease end ms; gets "held" (score 0), from which
                                   payments/begin knows that this place has held something
@@ -52,10 +53,11 @@ local DATE_LENGTH = 10
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-if redis.call('GET', run) ~= ARGV[1] or redis.call('GET', epoch) ~= ARGV[2] then
+local known = redis.call('MGET', run, epoch, token)
+if known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then
   return { 'not_ready' }
 end
-local token_user, promoted_ms = string.match(redis.call('GET', token) or '', '^(%d*):%d:(%d+)$')
+local token_user, promoted_ms = string.match(known[3] or '', '^(%d*):%d:(%d+)$')
 local token_ends_ms = tonumber(redis.call('ZSCORE', active, place) or 0)
 if not token_user or token_ends_ms <= now_ms then
   return { 'token_expired' }
@@ -146,11 +148,11 @@ redis.call('HINCRBY', stats, 'held', #fresh)
 if lapsed > 0 then
   redis.call('HINCRBY', stats, 'lapsed', lapsed)
 end
-local until_ms = math.min(hard_ms + token_extra_ms, session_ends_ms)
+local until_ms = math.max(token_ends_ms, math.min(hard_ms + token_extra_ms, session_ends_ms))
 if until_ms > token_ends_ms then
   redis.call('ZADD', active, 'XX', until_ms, place)
-  redis.call('PEXPIREAT', token, until_ms)
 end
+redis.call('SET', token, user .. ':2:' .. promoted_ms, 'PXAT', string.format('%.0f', until_ms))
 redis.call('ZADD', paying, 0, 'held')
-redis.call('PEXPIREAT', paying, math.max(until_ms, token_ends_ms, redis.call('PEXPIRETIME', paying)))
+redis.call('PEXPIREAT', paying, math.max(until_ms, redis.call('PEXPIRETIME', paying)))
 return answer

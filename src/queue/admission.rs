@@ -18,6 +18,8 @@ pub struct Admitted {
     pub place: Place,
     /// Whose it is, once bound.
     pub user: Option<UserId>,
+    /// Whether it may ever have held a seat.
+    pub has_held: bool,
 }
 
 /// What a route that takes a consumed token too learns of it.
@@ -76,7 +78,10 @@ impl Queue {
             (owner, _) => Some(owner),
         };
         Ok(match owner {
-            Some(user) => Admission::Active(Admitted { concert: own, place, user }),
+            Some(user) => {
+                let has_held = value.has_held;
+                Admission::Active(Admitted { concert: own, place, user, has_held })
+            }
             None => Admission::Gone { concert: own, place },
         })
     }

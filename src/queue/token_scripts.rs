@@ -153,13 +153,16 @@ impl ScriptCall for Leave<'_> {
     }
 }
 
-/// The value of `{c<id>}:token:<place>`: `<user or empty>:<claimed 0|1>:<promoted_ms>`.
+/// The value of `{c<id>}:token:<place>`: `<user or empty>:<claimed 0|1|2>:<promoted_ms>`; 2 is a
+/// claimed token that has held a seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenValue {
     /// Whose it is, once bound.
     pub owner: Option<UserId>,
     /// Whether it was used.
     pub claimed: bool,
+    /// Whether it ever held a seat.
+    pub has_held: bool,
 }
 
 impl TokenValue {
@@ -171,12 +174,13 @@ impl TokenValue {
             "" => None,
             user => Some(UserId::try_from(user.parse::<i128>().ok()?).ok()?),
         };
-        let claimed = match parts.next()? {
-            "0" => false,
-            "1" => true,
+        let (claimed, has_held) = match parts.next()? {
+            "0" => (false, false),
+            "1" => (true, false),
+            "2" => (true, true),
             _ => return None,
         };
-        Some(Self { owner, claimed })
+        Some(Self { owner, claimed, has_held })
     }
 }
 

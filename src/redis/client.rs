@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::together::Reads;
 use super::{LuaScript, RedisConfig, RedisError, options};
 
 /// How often an open breaker asks whether Redis answers again.
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     /// How often the scripts were loaded; also the single flight of loading them.
     pub(super) loads: AtomicU64,
     pub(super) loading: Mutex<()>,
+    pub(super) reads: Reads,
 }
 
 /// Stops sending after a row of failures, until Redis answers a `PING` again.
@@ -78,6 +80,7 @@ impl Redis {
             settle: RwLock::new(None),
             loads: AtomicU64::new(0),
             loading: Mutex::new(()),
+            reads: Reads::default(),
         }));
         Ok(redis)
     }

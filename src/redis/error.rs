@@ -6,7 +6,7 @@ use super::reply::ReplyFault;
 ///
 /// The variants differ in what the caller knows about the effect, because that decides the answer:
 /// `redis-unavailable` says that nothing happened, `outcome-unknown` that something may have.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RedisError {
     /// Nothing was sent: the connection is down, or the breaker is open.
     #[error("Redis cannot be reached")]

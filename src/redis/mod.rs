@@ -25,6 +25,7 @@ mod reads;
 pub mod reply;
 mod runner;
 pub mod script;
+mod together;
 
 pub use client::Redis;
 pub use config::RedisConfig;

@@ -1,4 +1,5 @@
-//! The few plain reads that need no script: a hot read never is one.
+//! The few plain reads that need no script: a hot read never is one. The hottest, `GET`, is in
+//! [`super::together`].
 
 use fred::types::{ClusterHash, Value};
 
@@ -9,12 +10,6 @@ impl Redis {
     /// Whether the connection was up and `PING` was answered just now.
     pub async fn ping(&self) -> Result<(), RedisError> {
         self.send(Command::of_server("PING", Vec::new())).await.map(|_| ())
-    }
-
-    /// `GET`.
-    pub async fn get(&self, key: &Key) -> Result<Option<String>, RedisError> {
-        let value = self.read("GET", key, []).await?;
-        Ok(value.into_string())
     }
 
     /// `GET` and `PTTL` of one key, pipelined: its value and the milliseconds it has left.

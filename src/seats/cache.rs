@@ -4,6 +4,9 @@
 //! same holds and sales. What changes without one is time: a list is good until the next hold lapses
 //! or the date becomes past, measured on the monotonic clock from *before* it was read, so that it
 //! ends too early rather than too late.
+//!
+//! What a list was made of also tells most losers of a rush that their seat is gone, without the
+//! script that would hold it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use bytes::Bytes;
 use chrono_tz::Tz;
 use parking_lot::{Mutex, RwLock};
 
-use super::domain::SeatReading;
+use super::domain::{SeatReading, Unfree};
 use super::scripts::ReadSeats;
 use crate::concerts::Concert;
 use crate::redis::{Redis, RedisError};
@@ -34,8 +37,8 @@ struct Cached {
     made_for: (SeatNumber, Tz),
     read_at: Instant,
     good_until: Instant,
-    version: Option<String>,
     list: List,
+    reading: SeatReading,
 }
 
 #[derive(Default)]
@@ -80,12 +83,43 @@ impl SeatLists {
         if let Some(list) = slot.usable(concert, &seen) {
             return Ok(list);
         }
-        let read_at = Instant::now();
-        let reading = redis.run(&ReadSeats { concert, date }).await?;
-        let cached = Cached::new(concert, date, reading, read_at);
-        let list = cached.list.clone();
-        *slot.cached.lock() = Some(Arc::new(cached));
-        Ok(list)
+        slot.read(redis, concert, date).await
+    }
+
+    /// The first of `seats` that was not free when `seen` was asked for; none says nothing.
+    pub fn unfree(
+        &self,
+        concert: &Concert,
+        date: ConcertDate,
+        seen: &SeenVersion,
+        seats: &[SeatNumber],
+    ) -> Option<Unfree> {
+        let cached = self.slot(concert.id, date).cached.lock().clone()?;
+        // A list that was read after `seen` will not do here: it may show the caller's own seat.
+        if !cached.is_of(concert, seen) {
+            return None;
+        }
+        // Of a date that is past nothing is known.
+        cached.list.as_ref()?;
+        seats.iter().find_map(|seat| cached.reading.unfree(*seat))
+    }
+
+    /// Reads the list of `date` for [`Self::unfree`], unless it was read just now.
+    pub async fn refresh(
+        &self,
+        redis: &Redis,
+        concert: &Concert,
+        date: ConcertDate,
+    ) -> Result<(), RedisError> {
+        let slot = self.slot(concert.id, date);
+        let age = slot.cached.lock().as_ref().map(|cached| cached.read_at.elapsed());
+        if age.is_some_and(|age| age < REFRESH_EVERY) {
+            return Ok(());
+        }
+        let Ok(_one_reading) = slot.reading.try_lock() else {
+            return Ok(());
+        };
+        slot.read(redis, concert, date).await.map(|_| ())
     }
 
     fn slot(&self, concert: ConcertId, date: ConcertDate) -> Arc<Slot> {
@@ -101,15 +135,38 @@ impl Slot {
     /// seen and not outlived, or read later than that.
     fn usable(&self, concert: &Concert, seen: &SeenVersion) -> Option<List> {
         let cached = self.cached.lock().clone()?;
-        if cached.made_for != (concert.seats, concert.time_zone) {
-            return None;
-        }
-        let same = cached.version == seen.version && Instant::now() < cached.good_until;
-        (same || cached.read_at > seen.asked_at).then(|| cached.list.clone())
+        let newer = cached.fits(concert) && cached.read_at > seen.asked_at;
+        (newer || cached.is_of(concert, seen)).then(|| cached.list.clone())
+    }
+
+    /// Reads the list and keeps it; the caller holds `reading`.
+    async fn read(
+        &self,
+        redis: &Redis,
+        concert: &Concert,
+        date: ConcertDate,
+    ) -> Result<List, RedisError> {
+        let read_at = Instant::now();
+        let reading = redis.run(&ReadSeats { concert, date }).await?;
+        let cached = Cached::new(concert, date, reading, read_at);
+        let list = cached.list.clone();
+        *self.cached.lock() = Some(Arc::new(cached));
+        Ok(list)
     }
 }
 
 impl Cached {
+    fn fits(&self, concert: &Concert) -> bool {
+        self.made_for == (concert.seats, concert.time_zone)
+    }
+
+    /// Whether this is the list of the version seen, and not outlived.
+    fn is_of(&self, concert: &Concert, seen: &SeenVersion) -> bool {
+        self.fits(concert)
+            && self.reading.version == seen.version
+            && Instant::now() < self.good_until
+    }
+
     fn new(concert: &Concert, date: ConcertDate, reading: SeatReading, read_at: Instant) -> Self {
         let date_ends_ms = concert.date_ends_ms(date);
         let past = reading.now_ms >= date_ends_ms;
@@ -126,10 +183,14 @@ impl Cached {
             read_at,
             good_until: read_at + good_for,
             list: (!past).then(|| reading.encode_free(concert.seats)),
-            version: reading.version,
+            reading,
         }
     }
 }
+
+/// How often losers let a list be read again. They do without it, and a list of 100,000 seats costs
+/// Redis and this server a millisecond each.
+const REFRESH_EVERY: Duration = Duration::from_millis(100);
 
 /// Reading again once an hour costs nothing, and no clock is trusted for longer.
 const GOOD_FOR_MAX: Duration = Duration::from_hours(1);

@@ -120,8 +120,17 @@ pub struct SeatReading {
     pub sold: SoldSeats,
     /// When the next hold ends.
     pub next_deadline_ms: Option<u64>,
-    /// The seats held.
+    /// The seats held, ascending.
     pub held: Vec<SeatNumber>,
+}
+
+/// Why a seat is not free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfree {
+    /// Somebody holds it.
+    Held(SeatNumber),
+    /// Somebody owns it.
+    Sold(SeatNumber),
 }
 
 /// A bitmap with one bit per seat number, most significant bit first; bit 0 is unused.
@@ -152,6 +161,18 @@ fn position(seat: SeatNumber) -> (usize, u8) {
 }
 
 impl SeatReading {
+    /// Why `seat` is not free, if it is not.
+    #[must_use]
+    pub fn unfree(&self, seat: SeatNumber) -> Option<Unfree> {
+        if self.sold.contains(seat) {
+            Some(Unfree::Sold(seat))
+        } else if self.held.binary_search(&seat).is_ok() {
+            Some(Unfree::Held(seat))
+        } else {
+            None
+        }
+    }
+
     /// The answer `{"availableSeats":[…]}` for a concert with seats 1..=`last`, encoded.
     #[must_use]
     pub fn encode_free(&self, last: SeatNumber) -> Bytes {

@@ -82,7 +82,12 @@ impl SoldQuestions {
     }
 
     async fn ask_until_none_waits(self) {
-        while let Some(questions) = self.next_questions() {
+        loop {
+            // Whoever is about to ask travels along.
+            tokio::task::yield_now().await;
+            let Some(questions) = self.next_questions() else {
+                return;
+            };
             let seats: Vec<SeatKey> =
                 questions.iter().flat_map(|question| question.seats.iter().copied()).collect();
             match sql::ever_sold(&self.database, &seats).await {

@@ -237,7 +237,7 @@ pub async fn list_seats(
     // Two reads in one round trip; what the second found is told only if the first lets us.
     let (admitted, seen) = tokio::join!(
         app.queue.admit(token, request.concert, user),
-        app.seats.version(named.as_deref(), request.date),
+        app.seats.version(named.as_deref(), Some(request.date)),
     );
     let admitted = admitted?;
     let body = app.seats.list(&admitted.concert, request.date, seen?).await?;
@@ -256,8 +256,19 @@ pub async fn reserve_seats(
     JsonBody(request): JsonBody<ReserveRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.user(request.user)?;
-    let admitted = app.queue.admit(credentials.token()?, request.concert, Some(user)).await?;
+    let token = credentials.token()?;
+    let named = request.concert.and_then(|id| app.concerts.get(id));
+    // The version is read before the token: whoever has held nothing by then is none of its holders.
+    let (seen, admitted) = tokio::join!(
+        biased;
+        app.seats.version(named.as_deref(), request.date),
+        app.queue.admit(token, request.concert, Some(user)),
+    );
+    let admitted = admitted?;
     let (concert, holder) = (&admitted.concert, Holder { user, place: admitted.place });
+    if let (Some(seen), Some(date), false) = (seen?, request.date, admitted.has_held) {
+        app.seats.refuse_taken(concert, date, &request.seats, &seen)?;
+    }
     let reserved = app.seats.reserve(concert, holder, request.date, &request.seats).await?;
     let status = if reserved.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(ReservedView::new(concert, &reserved.holds, request.as_list))))

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::cache::{SeatLists, SeenVersion};
-use super::domain::{Hold, Holder, Holds, SeatSelection};
+use super::domain::{Hold, Holder, Holds, SeatSelection, Unfree};
 use super::questions::{NoAnswer, SoldQuestions};
 use super::scripts::{
     HoldOutcome, HoldSeats, ReadDates, ReadHolds, ReleaseHolds, ReleaseOutcome, RestoreSold,
@@ -72,15 +72,15 @@ impl Seats {
         Ok(free.map(|(date, _)| *date).filter(not_past).collect())
     }
 
-    /// The version of one date, for [`Self::list`]; cheap enough to be asked for together with the
+    /// The version of one date, for [`Self::list`] and [`Self::refuse_taken`]; cheap enough to be asked for together with the
     /// token, before it is known whether the caller may see the list. None without such a date.
     pub async fn version(
         &self,
         concert: Option<&Concert>,
-        date: ConcertDate,
+        date: Option<ConcertDate>,
     ) -> Result<Option<SeenVersion>, SeatsError> {
-        match concert {
-            Some(concert) if concert.has_date(date) => {
+        match (concert, date) {
+            (Some(concert), Some(date)) if concert.has_date(date) => {
                 let seen = SeatLists::version(&self.redis, concert, date).await;
                 seen.map(Some).map_err(SeatsError::Read)
             }
@@ -108,6 +108,26 @@ impl Seats {
         };
         let list = self.lists.list(&self.redis, concert, date, seen).await;
         list.map_err(SeatsError::Read)?.ok_or_else(|| SeatsError::unknown_date(date))
+    }
+
+    /// Refuses `selection` if `seen` proves that a seat of it was taken or sold by somebody else.
+    ///
+    /// In a rush nearly everybody loses, so losing must be cheap: no script runs. It is only for
+    /// those who had never held a seat after `seen` was read; others may be asking for their own.
+    pub fn refuse_taken(
+        &self,
+        concert: &Concert,
+        date: ConcertDate,
+        selection: &SeatSelection,
+        seen: &SeenVersion,
+    ) -> Result<(), SeatsError> {
+        self.generation(concert)?;
+        match self.lists.unfree(concert, date, seen, selection.seats()) {
+            _ if selection.beyond(concert.seats).is_some() => Ok(()),
+            Some(Unfree::Sold(seat)) => Err(SeatsError::Sold { seat }),
+            Some(Unfree::Held(seat)) => Err(SeatsError::Taken { seat }),
+            None => Ok(()),
+        }
     }
 
     /// Holds all of `selection` for `holder`, or none; without a date on the only bookable one.
@@ -237,8 +257,8 @@ impl Seats {
             HoldOutcome::NotYours => SeatsError::NotYours,
             HoldOutcome::Past => SeatsError::unknown_date(wish.date),
             HoldOutcome::Paying => SeatsError::PaymentInProgress,
-            HoldOutcome::Sold(seat) => SeatsError::Sold { seat },
-            HoldOutcome::Taken(seat) => SeatsError::Taken { seat },
+            HoldOutcome::Sold(seat) => self.lost(wish, SeatsError::Sold { seat }),
+            HoldOutcome::Taken(seat) => self.lost(wish, SeatsError::Taken { seat }),
             HoldOutcome::Limit(held) => {
                 SeatsError::HoldLimit { limit: self.config.max_seats_per_user, held }
             }
@@ -246,6 +266,16 @@ impl Seats {
                 SeatsError::SessionEnding { ends_at: concert.local_time(ends_ms) }
             }
         })
+    }
+
+    /// Sees to it that the next losers learn it from [`Self::refuse_taken`].
+    fn lost(&self, wish: &Wish, refusal: SeatsError) -> SeatsError {
+        let (seats, concert, date) = (self.clone(), wish.concert.clone(), wish.date);
+        tokio::spawn(async move {
+            // Without a list the script goes on to refuse them.
+            let _ = seats.lists.refresh(&seats.redis, &concert, date).await;
+        });
+        refusal
     }
 
     /// PostgreSQL did not answer: gives back what this request made, and says whether that worked.

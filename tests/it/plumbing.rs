@@ -40,6 +40,28 @@ async fn own_redis() -> LocalRedis {
     LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("a private Redis")
 }
 
+#[tokio::test]
+async fn concurrent_reads_travel_together_and_each_gets_its_own() {
+    let server = own_redis().await;
+    let redis = redis_at(&server.url(), SCRIPTS).await;
+    let mut raw = RawRedis::connect(server.socket()).await;
+    let keys = onsale::redis::ConcertKeys::new(1.try_into().expect("an id"));
+    let token = |place: i128| keys.token(place.try_into().expect("a place"));
+    for place in (1..=300).step_by(3) {
+        raw.say(&format!("SET {} owner-{place}", token(place))).await;
+    }
+    raw.say("CONFIG RESETSTAT").await;
+    let reads = (1..=300).map(|place| {
+        let (redis, key) = (redis.clone(), token(place));
+        async move { redis.get(&key).await.expect("an answer") }
+    });
+    for (place, value) in (1..=300).zip(futures::future::join_all(reads).await) {
+        assert_eq!(value, (place % 3 == 1).then(|| format!("owner-{place}")));
+    }
+    let stats = raw.say("INFO commandstats").await;
+    assert!(stats.text().contains("cmdstat_mget:calls=2,"), "{}", stats.text());
+}
+
 /// A forgotten script is the sign of a new Redis process, so something must run before the load.
 #[tokio::test]
 async fn a_forgotten_script_settles_first_and_costs_nobody_a_request() {

@@ -49,6 +49,8 @@ impl ScriptCall for ReadSeats<'_> {
                 while seats.remaining() > 0 {
                     held.push(number(&mut seats)?);
                 }
+                // Redis orders them by their deadlines.
+                held.sort_unstable();
                 held
             },
         })

@@ -147,7 +147,7 @@ async fn a_past_date_and_what_does_not_exist_are_refused() {
     );
     let only = stage.seats.reserve(&stage.concert, alice, None, &selection(&[10])).await;
     assert_eq!(only.expect("held").holds.holds[0].date, stage.concert.dates[1]);
-    let seen = stage.seats.version(Some(&stage.concert), stage.date()).await.unwrap();
+    let seen = stage.seats.version(Some(&stage.concert), Some(stage.date())).await.unwrap();
     let refused = stage.seats.list(&stage.concert, stage.date(), seen).await;
     assert!(matches!(refused, Err(SeatsError::UnknownDate { .. })), "{refused:?}");
 }
@@ -245,4 +245,48 @@ async fn a_lapsed_hold_is_free_at_once_and_taken_over() {
         stage.hold_new(alice, &[2]).await.holds[0].deadline_ms > stage.now_ms().await + 1000
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_list_refuses_the_losers_of_its_own_version() {
+    let stage = Stage::new(10, 1).await;
+    let (alice, bob) = (stage.admit(1).await, stage.admit(2).await);
+    stage.reserve(alice, &[3]).await.expect("held");
+    let version = async || {
+        let seen = stage.seats.version(Some(&stage.concert), Some(stage.date())).await;
+        seen.expect("Redis answers").expect("a date")
+    };
+    let refusal = |seats: &[u32], seen: &_| {
+        stage.seats.refuse_taken(&stage.concert, stage.date(), &selection(seats), seen).err()
+    };
+    assert!(refusal(&[3], &version().await).is_none(), "no list was read");
+
+    stage.seats.list(&stage.concert, stage.date(), None).await.expect("a list");
+    let seen = version().await;
+    let refused = refusal(&[2, 3], &seen);
+    assert!(matches!(refused, Some(SeatsError::Taken { seat: s }) if s == seat(3)), "{refused:?}");
+    assert!(refusal(&[2, 4], &seen).is_none());
+    assert!(refusal(&[3, 11], &seen).is_none(), "that there is no seat 11 is told first");
+
+    stage.reserve(bob, &[5]).await.expect("held");
+    assert!(refusal(&[3], &version().await).is_none(), "the list is of an older version");
+    eventually("losers let the list be read again", || async {
+        let lost = stage.reserve(bob, &[3]).await;
+        assert!(matches!(lost, Err(SeatsError::Taken { .. })), "{lost:?}");
+        refusal(&[3], &version().await).is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_remembers_that_it_has_held_a_seat() {
+    let stage = Stage::new(10, 1).await;
+    let alice = stage.admit(1).await;
+    let token = stage.concert.keys.token(alice.place);
+    let value = async || stage.say(&format!("GET {token}")).await.text().to_owned();
+    assert!(value().await.starts_with("1:1:"));
+    let held = stage.reserve(alice, &[3]).await.expect("held").holds.holds[0].clone();
+    assert!(value().await.starts_with("1:2:"));
+    stage.seats.release(&stage.concert, alice, held.reservation).await.expect("released");
+    assert!(value().await.starts_with("1:2:"), "for as long as it lives");
 }

@@ -264,7 +264,7 @@ impl Stage {
 
 pub async fn list_of(seats: &Seats, concert: &Concert) -> Vec<u32> {
     let date = concert.dates[0];
-    let seen = seats.version(Some(concert), date).await.expect("a version");
+    let seen = seats.version(Some(concert), Some(date)).await.expect("a version");
     let body = seats.list(concert, date, seen).await.expect("a list");
     let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     serde_json::from_value(body["availableSeats"].clone()).expect("seat numbers")

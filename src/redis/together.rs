@@ -1,0 +1,143 @@
+//! `GET`s of concurrent requests, which travel together as one `MGET`.
+//!
+//! Every request of somebody who was let in reads a key or two. Sent one by one each costs Redis a
+//! turn of its event loop and the client library its bookkeeping, which together are many times
+//! the look-up itself. As with arrivals there is no timer: one group is out, and the next is
+//! whatever came meanwhile.
+//!
+//! A read is sent after it was asked for, so it sees everything that was answered before.
+
+use std::collections::HashMap;
+
+use fred::bytes_utils::Str;
+use fred::interfaces::ClientLike;
+use fred::types::{ClusterHash, Value};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::client::Command;
+use super::{Key, Redis, RedisError};
+
+/// The most keys of one `MGET`: some 50 µs of Redis.
+const KEYS_MAX: usize = 256;
+/// The most reads that wait for their group; more are refused.
+const WAITING_MAX: usize = 16_384;
+
+type Answer = Result<Option<String>, RedisError>;
+
+struct Read {
+    key: Str,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The reads of one route through Redis.
+#[derive(Default)]
+struct Waiting {
+    reads: Vec<Read>,
+    is_sending: bool,
+}
+
+/// The reads that wait for their group; each group has keys of one cluster slot.
+#[derive(Default)]
+pub(super) struct Reads(Mutex<HashMap<Str, Waiting>>);
+
+impl Reads {
+    /// Adds a read; true if the caller must start to send.
+    fn add(&self, slot: &Str, read: Read) -> Result<bool, RedisError> {
+        let mut slots = self.0.lock();
+        if !slots.contains_key(slot) {
+            slots.insert(slot.clone(), Waiting::default());
+        }
+        let waiting = slots.get_mut(slot).ok_or(RedisError::Overloaded)?;
+        if waiting.reads.len() >= WAITING_MAX {
+            return Err(RedisError::Overloaded);
+        }
+        waiting.reads.push(read);
+        Ok(!std::mem::replace(&mut waiting.is_sending, true))
+    }
+
+    /// The next group; empty when nobody is left, and then sending has ended.
+    fn next(&self, slot: &Str) -> Vec<Read> {
+        let mut slots = self.0.lock();
+        let Some(waiting) = slots.get_mut(slot) else {
+            return Vec::new();
+        };
+        // Whoever hung up needs no answer.
+        waiting.reads.retain(|read| !read.answer.is_closed());
+        let count = waiting.reads.len().min(KEYS_MAX);
+        let group: Vec<_> = waiting.reads.drain(..count).collect();
+        if group.is_empty() {
+            // A slot in use is made again at once; one of a concert that is gone is not kept.
+            slots.remove(slot);
+        }
+        group
+    }
+}
+
+/// Ends sending when the task ends in any other way than by an empty slot.
+struct Sending<'a> {
+    redis: &'a Redis,
+    slot: &'a Str,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.redis.0.reads.0.lock().remove(self.slot);
+        }
+    }
+}
+
+impl Redis {
+    /// `GET`, in one group with whoever reads meanwhile.
+    pub async fn get(&self, key: &Key) -> Answer {
+        if !self.is_up() {
+            return Err(RedisError::Unavailable);
+        }
+        let slot = self.slot_of(key);
+        let (answer, answered) = oneshot::channel();
+        if self.0.reads.add(&slot, Read { key: key.0.clone(), answer })? {
+            tokio::spawn(self.clone().send_reads(slot));
+        }
+        answered.await.unwrap_or(Err(RedisError::Unavailable))
+    }
+
+    /// What keys must share to travel together: nothing, or in a cluster their hash tag.
+    fn slot_of(&self, key: &Key) -> Str {
+        if !self.0.client.is_clustered() {
+            return Str::new();
+        }
+        let tag_end = key.0.find('}').map_or(key.0.len(), |end| end + 1);
+        key.0.slice(..tag_end)
+    }
+
+    async fn send_reads(self, slot: Str) {
+        let sending = Sending { redis: &self, slot: &slot };
+        loop {
+            // Whoever is being read from a socket right now travels along.
+            tokio::task::yield_now().await;
+            let group = self.0.reads.next(sending.slot);
+            if group.is_empty() {
+                return;
+            }
+            let args = group.iter().map(|read| Value::String(read.key.clone())).collect();
+            let hash = ClusterHash::FirstKey;
+            let command = Command { what: "MGET", name: "MGET", hash, args, timeout: None };
+            let outcome = self.send(command).await.map(Value::into_array);
+            match outcome {
+                Ok(values) => {
+                    let mut values = values.into_iter();
+                    for read in group {
+                        let value = values.next().and_then(Value::into_string);
+                        let _ = read.answer.send(Ok(value));
+                    }
+                }
+                Err(error) => {
+                    for read in group {
+                        let _ = read.answer.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+}
