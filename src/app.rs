@@ -18,7 +18,7 @@ use crate::queue::Queue;
 use crate::redis::{LuaScript, Redis};
 use crate::scheduler::{EVERY_5_SECONDS, EVERY_SECOND, Scheduler};
 use crate::seats::Seats;
-use crate::{ops, payments, postgres, queue, seats};
+use crate::{openapi, ops, payments, postgres, queue, seats};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -128,6 +128,7 @@ impl App {
             // Operation.
             .route("/healthz", Health, get(ops::routes::show_health))
             .route("/readyz", Health, get(ops::routes::show_readiness))
+            .route("/openapi.json", Arrival, get(openapi::show_description))
     }
 
     /// The API with this server behind it.

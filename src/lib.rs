@@ -9,6 +9,7 @@ pub mod app;
 pub mod auth;
 pub mod commands;
 pub mod config;
+pub mod openapi;
 
 // The domain, in the order a buyer meets it.
 pub mod concerts;

@@ -3,13 +3,16 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::AppState;
 use crate::http::answer::Json;
 use crate::http::{Code, Problem};
 
-#[derive(Serialize)]
-struct Health {
+/// This server is well.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `alive` or `ready`
     status: &'static str,
     version: &'static str,
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::domain::{KeyUse, Payment, PaymentSeat, Purchase};
@@ -52,9 +53,9 @@ impl FromFields for UserRequest {
 }
 
 /// A balance, with a message after a charge.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct BalanceView {
+pub(crate) struct BalanceView {
     user_id: UserId,
     balance: Won,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,12 +63,13 @@ struct BalanceView {
 }
 
 /// One owned seat, in the form of every answer that names owned seats.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct OwnedView {
+pub(crate) struct OwnedView {
     payment_id: Uuid,
     reservation_id: Uuid,
     concert_id: ConcertId,
+    #[schema(value_type = chrono::NaiveDate)]
     concert_date: ConcertDate,
     seat_number: SeatNumber,
     amount: Won,
@@ -100,18 +102,21 @@ fn local_time(concert: Option<&Concert>, at: DateTime<Utc>) -> String {
     }
 }
 
-#[derive(Serialize)]
+/// What was bought.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PaidView {
+pub(crate) struct PaidView {
     user_id: UserId,
+    /// `completed`
     status: &'static str,
     message: &'static str,
     balance: Won,
     payments: Vec<OwnedView>,
 }
 
-#[derive(Serialize)]
-struct ReservationsView {
+/// What a user holds and owns.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReservationsView {
     holds: Vec<HoldView>,
     owned: Vec<OwnedView>,
 }

@@ -5,6 +5,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{QueueError, Standing, Status};
 use crate::app::AppState;
@@ -47,16 +48,23 @@ impl FromFields for TokenRequest {
     }
 }
 
-#[derive(Serialize)]
+/// Where a token stands.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct StandingView {
+pub(crate) struct StandingView {
+    /// `<uuid>_<position>`: a secret of its owner. Only an arrival is told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// 1 = next, 0 once active.
     queue_position: u64,
+    /// In seconds.
     estimated_wait_time: u64,
+    /// `waiting`, `active` or `sold-out`.
     status: &'static str,
     concert_id: ConcertId,
+    /// When to ask again, in seconds.
     poll_after: f64,
+    /// The seconds that an active token has left.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<u64>,
 }
@@ -133,8 +141,9 @@ pub async fn leave_line(
     Ok(Json(LeftView { status: "left" }))
 }
 
-#[derive(Serialize)]
-struct LeftView {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeftView {
+    /// `left`
     status: &'static str,
 }
 

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::domain::{Hold, Holder, Holds, SeatSelection};
@@ -117,22 +118,26 @@ impl FromFields for ReleaseRequest {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DatesView {
+pub(crate) struct DatesView {
+    #[schema(value_type = Vec<chrono::NaiveDate>)]
     available_dates: Vec<ConcertDate>,
 }
 
 /// One hold, in the form of every answer that names holds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldView {
     reservation_id: Uuid,
     concert_id: ConcertId,
+    #[schema(value_type = chrono::NaiveDate)]
     concert_date: ConcertDate,
     seat_number: SeatNumber,
     price: Won,
+    /// `YYYY-MM-DD HH:MM:SS` in the concert's time zone.
     expire_at: String,
+    /// In seconds.
     expires_in: u64,
 }
 
@@ -158,24 +163,35 @@ impl HoldView {
 }
 
 /// The answer of `POST /concert/reserve`: one hold, or several under `seats`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase", untagged)]
-enum ReservedView {
-    One {
-        status: &'static str,
-        #[serde(flatten)]
-        hold: HoldView,
-    },
-    #[serde(rename_all = "camelCase")]
-    Several {
-        status: &'static str,
-        concert_id: ConcertId,
-        concert_date: ConcertDate,
-        /// When the first of them ends.
-        expire_at: String,
-        expires_in: u64,
-        seats: Vec<HoldView>,
-    },
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ReservedView {
+    One(ReservedSeat),
+    Several(ReservedSeats),
+}
+
+/// One seat, held.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReservedSeat {
+    /// `reserved`
+    status: &'static str,
+    #[serde(flatten)]
+    hold: HoldView,
+}
+
+/// Several seats, held together.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReservedSeats {
+    /// `reserved`
+    status: &'static str,
+    concert_id: ConcertId,
+    #[schema(value_type = chrono::NaiveDate)]
+    concert_date: ConcertDate,
+    /// When the first of them ends.
+    expire_at: String,
+    expires_in: u64,
+    seats: Vec<HoldView>,
 }
 
 impl ReservedView {
@@ -184,26 +200,28 @@ impl ReservedView {
         let first = HoldView::new(concert, holds, holds.first_to_end()?);
         let status = "reserved";
         Some(if as_list {
-            Self::Several {
+            Self::Several(ReservedSeats {
                 status,
                 concert_id: first.concert_id,
                 concert_date: first.concert_date,
                 expire_at: first.expire_at,
                 expires_in: first.expires_in,
                 seats: HoldView::all(concert, holds),
-            }
+            })
         } else {
-            Self::One { status, hold: first }
+            Self::One(ReservedSeat { status, hold: first })
         })
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ReleasedView {
+pub(crate) struct ReleasedView {
     reservation_id: Uuid,
+    #[schema(value_type = chrono::NaiveDate)]
     concert_date: ConcertDate,
     seat_number: SeatNumber,
+    /// `released`
     status: &'static str,
 }
 

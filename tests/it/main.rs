@@ -12,6 +12,7 @@ mod api;
 mod bad_input;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod description;
 mod outages;
 mod payments;
 mod plumbing;

@@ -1,0 +1,257 @@
+//! The description of the API, served at `/openapi.json`.
+//!
+//! One table, [`operations`], lists every operation. Fields, ranges, statuses and titles are not
+//! written here again: they come from the inputs' field tables, the types of `words`, the answers'
+//! own types and the table of codes. Tests hold it against the table of routes; a fuzzer that reads
+//! it (`scripts/schemathesis.sh`) holds it against what a server really answers.
+
+use std::sync::LazyLock;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde_json::json;
+use utoipa::PartialSchema;
+use utoipa::openapi::path::PathsBuilder;
+use utoipa::openapi::{
+    ArrayBuilder, ComponentsBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OpenApi,
+    OpenApiBuilder, PathItem, RefOr, Schema, Type,
+};
+
+mod operation;
+mod security;
+
+use operation::Operation;
+
+use crate::http::Code;
+use crate::http::answer::EncodedJson;
+use crate::words::SeatNumber;
+use crate::{ops, payments, queue, seats};
+
+const ABOUT: &str = "A fair waiting line, seats that are never sold twice, and a wallet charged \
+    exactly once. Arrive, poll until the token is active, reserve, pay. \
+    Every error is RFC 9457 `application/problem+json`. Whatever a GET or DELETE takes may come by \
+    query or by JSON body. `X-Request-Id` is taken over from the request if it is plain. What is \
+    not HTTP at all is answered 400, 414 or 431 without a body.";
+
+/// `GET /openapi.json`: this description.
+pub async fn show_description() -> Response {
+    static ENCODED: LazyLock<Bytes> =
+        LazyLock::new(|| document().to_json().unwrap_or_default().into());
+    EncodedJson(ENCODED.clone()).into_response()
+}
+
+/// Every operation, in the order of the table of routes.
+fn operations() -> Vec<Operation> {
+    [line(), seats(), money(), operation()].into_iter().flatten().collect()
+}
+
+fn line() -> Vec<Operation> {
+    use queue::routes::{JoinRequest, LeftView, StandingView, TokenRequest};
+    vec![
+        Operation::new(HttpMethod::Post, "/user/token", "join_line", "A place in the line")
+            .optional_body::<JoinRequest>()
+            .answers::<StandingView>(201, "A new token.")
+            .answers::<StandingView>(200, "The token that this user has already.")
+            .refuses(&[Code::Unauthenticated, Code::NotYours, Code::UnknownConcert])
+            .refuses(&[Code::SoldOut, Code::TooManyRequests, Code::RedisUnavailable])
+            .refuses(&[Code::NotReady, Code::OutcomeUnknown]),
+        Operation::new(HttpMethod::Get, "/user/token/status", "show_position", "Where one stands")
+            .query::<TokenRequest>()
+            .token(true)
+            .answers::<StandingView>(200, "The position; 0 once the token is active.")
+            .refuses(&[Code::TooManyRequests]),
+        Operation::new(HttpMethod::Delete, "/user/token", "leave_line", "Give up a place")
+            .query::<TokenRequest>()
+            .token(true)
+            .answers::<LeftView>(200, "The place and its holds are given up.")
+            .refuses(&[Code::PaymentInProgress, Code::OutcomeUnknown]),
+    ]
+}
+
+fn seats() -> Vec<Operation> {
+    use seats::routes::{DatesRequest, DatesView, ReleaseRequest, ReleasedView};
+    use seats::routes::{ReserveRequest, ReservedView, SeatsRequest};
+    vec![
+        Operation::new(
+            HttpMethod::Get,
+            "/concert/available-dates",
+            "list_dates",
+            "The dates with a free seat",
+        )
+        .query::<DatesRequest>()
+        .active_token()
+        .answers::<DatesView>(200, "The dates, not past."),
+        Operation::new(
+            HttpMethod::Get,
+            "/concert/available-seats",
+            "list_seats",
+            "The free seats of a date",
+        )
+        .query::<SeatsRequest>()
+        .active_token()
+        .answers_as(200, "The free seats, ascending.", free_seats())
+        .refuses(&[Code::UnknownDate]),
+        Operation::new(
+            HttpMethod::Post,
+            "/concert/reserve",
+            "reserve_seats",
+            "Hold one seat, or several, all or nothing",
+        )
+        .body_with_one_of::<ReserveRequest>(&["seatNumber", "seatNumbers"])
+        .active_token()
+        .answers::<ReservedView>(201, "A new hold.")
+        .answers::<ReservedView>(200, "The hold that this token has already.")
+        .refuses(&[Code::UnknownDate, Code::UnknownSeat, Code::SeatTaken, Code::SeatSold])
+        .refuses(&[Code::HoldLimit, Code::SessionEnding, Code::PaymentInProgress])
+        .refuses(&[Code::DatabaseUnavailable]),
+        Operation::new(HttpMethod::Delete, "/concert/reserve", "release_seat", "Give a hold back")
+            .query::<ReleaseRequest>()
+            .active_token()
+            .answers::<ReleasedView>(200, "The seat is free again.")
+            .refuses(&[Code::UnknownReservation, Code::PaymentInProgress]),
+    ]
+}
+
+fn money() -> Vec<Operation> {
+    use payments::routes::{BalanceView, ChargeRequest, PaidView, ReservationsView, UserRequest};
+    vec![
+        Operation::new(HttpMethod::Post, "/payment/charge", "charge_balance", "Add to a balance")
+            .body::<ChargeRequest>()
+            .active_token()
+            .idempotent()
+            .answers::<BalanceView>(200, "The new balance.")
+            .refuses(&[Code::DatabaseUnavailable]),
+        Operation::new(HttpMethod::Get, "/payment/balance", "show_balance", "What a user has")
+            .query::<UserRequest>()
+            .active_token()
+            .answers::<BalanceView>(200, "The balance; 0 for a user that never charged.")
+            .refuses(&[Code::DatabaseUnavailable]),
+        Operation::new(HttpMethod::Post, "/payment", "pay_holds", "Pay for all that a token holds")
+            .body::<UserRequest>()
+            .active_token()
+            .idempotent()
+            .answers::<PaidView>(200, "Bought; the same answer however often it is repeated.")
+            .refuses(&[Code::InsufficientBalance, Code::NothingToPay, Code::HoldExpired])
+            .refuses(&[Code::SeatSold, Code::DatabaseUnavailable]),
+        Operation::new(
+            HttpMethod::Get,
+            "/user/reservations",
+            "list_reservations",
+            "What a user holds and owns",
+        )
+        .query::<UserRequest>()
+        .active_token()
+        .answers::<ReservationsView>(200, "Holds in the token's concert, owned seats of all.")
+        .refuses(&[Code::DatabaseUnavailable]),
+    ]
+}
+
+fn operation() -> Vec<Operation> {
+    use ops::routes::Health;
+    let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
+    vec![
+        Operation::new(HttpMethod::Get, "/healthz", "show_health", "Whether this process answers")
+            .answers::<Health>(200, "It does."),
+        Operation::new(
+            HttpMethod::Get,
+            "/readyz",
+            "show_readiness",
+            "Whether this server can sell",
+        )
+        .answers::<Health>(200, "It can.")
+        .refuses(&[Code::NotReady]),
+        Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
+            .answers_as(200, "OpenAPI 3.1.", any()),
+    ]
+}
+
+/// The whole description.
+fn document() -> OpenApi {
+    let mut paths = PathsBuilder::new();
+    let mut components = security::schemes(ComponentsBuilder::new()).schema("Problem", problem());
+    for operation in operations() {
+        for (name, schema) in &operation.schemas {
+            components = components.schema(name, schema.clone());
+        }
+        let (path, method) = (operation.path, operation.method.clone());
+        paths = paths.path(path, PathItem::new(method, operation.build()));
+    }
+    let info = InfoBuilder::new()
+        .title("Onsale")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT));
+    OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).build()
+}
+
+/// The answer of the one route that encodes its JSON by hand.
+fn free_seats() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("availableSeats", ArrayBuilder::new().items(SeatNumber::schema()))
+        .required("availableSeats")
+        .into()
+}
+
+/// RFC 9457 with our two members; further ones depend on the code.
+fn problem() -> Schema {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let codes = Code::ALL.iter().map(|code| json!(code.as_str()));
+    let object = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("type", text().pattern(Some("^/problems/[a-z-]+$")))
+        .property("title", text())
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
+        .property("detail", text())
+        .property("code", text().enum_values(Some(codes)))
+        .property("requestId", text());
+    ["type", "title", "status", "detail", "code", "requestId"]
+        .into_iter()
+        .fold(object, ObjectBuilder::required)
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::app::App;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let routes = App::routes();
+        let served: BTreeSet<_> = routes.paths().iter().map(|path| path.template).collect();
+        let described: BTreeSet<_> = operations().iter().map(|one| one.path).collect();
+        assert_eq!(described, served);
+    }
+
+    #[test]
+    fn every_code_is_told_by_some_operation() {
+        let described = document().to_json().unwrap();
+        // Made before a route is known.
+        let nowhere = [Code::NotFound, Code::MethodNotAllowed, Code::HeadersTooLarge];
+        for code in Code::ALL.iter().filter(|code| !nowhere.contains(code)) {
+            let line = format!("`{}`: {}", code.as_str(), code.title());
+            assert!(described.contains(&line), "no operation refuses with {code:?}");
+        }
+    }
+
+    #[test]
+    fn every_number_has_its_range_and_every_name_its_schema() {
+        let document: serde_json::Value =
+            serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        let known = &document["components"]["schemas"];
+        let mut unseen = vec![&document];
+        while let Some(value) = unseen.pop() {
+            if let Some(name) = value["$ref"].as_str() {
+                let name = name.trim_start_matches("#/components/schemas/");
+                assert!(known.get(name).is_some(), "{name} is named and not described");
+            }
+            if value["in"] == "query" && value["schema"]["type"] == "integer" {
+                assert!(value["schema"]["maximum"].is_number(), "{value}");
+            }
+            unseen.extend(value.as_object().into_iter().flat_map(serde_json::Map::values));
+            unseen.extend(value.as_array().into_iter().flatten());
+        }
+    }
+}
