@@ -5,10 +5,10 @@ Why a script: "these are the holds" and "nothing may change them while the attem
 one step; as two, the user could release a seat between being asked for its money and paying it.
 
 KEYS
-  [1] token    string  the active token of the place: <user or empty>:<claimed>:<promoted_ms>
+  [1] token    string  the active token of the place: <user or empty>:<claimed 0|1|2>:<promoted_ms>;
+                       2: it has held a seat
   [2] active   zset    place -> expiry ms
-  [3] paying   zset    attempt -> lease end ms; the member "held" (score 0) marks that this place
-                       has held a seat before
+  [3] paying   zset    attempt -> lease end ms
   [4] holds    hash    of the user: <date>:<seat> -> reservation
   then for each date of the concert, in the order of the dates in ARGV
   [5, 7, ..] held      zset    seat -> deadline ms; live iff above now
@@ -46,7 +46,7 @@ local expiry_ms = tonumber(redis.call('ZSCORE', active, place) or 0)
 if not value or expiry_ms <= now_ms then
   return { 'gone' }
 end
-local owner = string.match(value, '^(%d*):')
+local owner, claimed = string.match(value, '^(%d*):(%d)')
 if owner ~= '' and owner ~= user then
   return { 'not_yours' }
 end
@@ -77,17 +77,14 @@ for i = 1, #entries, 2 do
   end
 end
 if #found == 0 then
-  if redis.call('ZSCORE', paying, 'held') then
-    return { 'expired' }
-  end
-  return { 'nothing' }
+  return { claimed == '2' and 'expired' or 'nothing' }
 end
 if soonest_hard_ms < now_ms + extension_ms then
   return { 'expiring' }
 end
 
 -- Nothing below refuses.
-redis.call('ZREMRANGEBYSCORE', paying, '(0', now_ms)
+redis.call('ZREMRANGEBYSCORE', paying, '-inf', now_ms)
 redis.call('ZADD', paying, now_ms + lease_ms, attempt)
 local keep_until_ms = math.max(expiry_ms, now_ms + lease_ms)
 if redis.call('PEXPIRETIME', paying) < keep_until_ms then

@@ -8,10 +8,9 @@ KEYS
   [1] run                 string  run id that the line was settled on
   [2] epoch               string  id of the last rebuild from PostgreSQL
   [3] token:<place>       string  <user or empty>:<claimed 0|1|2>:<promoted_ms>; becomes 2: it has
-                                  held a seat
+                                  held a seat, which payments/begin wants to know
   [4] active              zset    place -> expiry ms
-  [5] paying:<place>      zset    payment attempt -> lease end ms; gets "held" (score 0), from which
-                                  payments/begin knows that this place has held something
+  [5] paying:<place>      zset    payment attempt -> lease end ms
   [6] holds:<user>        hash    <date>:<seat> -> reservation
   [7] stats               hash    counters
   [8] held:<date>         zset    seat -> deadline ms
@@ -57,7 +56,7 @@ local known = redis.call('MGET', run, epoch, token)
 if known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then
   return { 'not_ready' }
 end
-local token_user, promoted_ms = string.match(known[3] or '', '^(%d*):%d:(%d+)$')
+local token_user, claimed, promoted_ms = string.match(known[3] or '', '^(%d*):(%d):(%d+)$')
 local token_ends_ms = tonumber(redis.call('ZSCORE', active, place) or 0)
 if not token_user or token_ends_ms <= now_ms then
   return { 'token_expired' }
@@ -65,7 +64,8 @@ elseif token_user ~= user then
   return { 'not_yours' }
 elseif now_ms >= date_ends_ms then
   return { 'past' }
-elseif redis.call('ZCOUNT', paying, '(' .. now_ms, '+inf') > 0 then
+elseif claimed == '2' and redis.call('ZCOUNT', paying, '(' .. now_ms, '+inf') > 0 then
+  -- Whoever has held nothing pays for nothing.
   return { 'paying' }
 end
 
@@ -91,7 +91,7 @@ for i = FIRST_SEAT, #ARGV, 2 do
     reservation, seat_price = kept, kept_price
   else
     lapsed = lapsed + (ends_ms > 0 and 1 or 0)
-    fresh[#fresh + 1] = { seat, reservation }
+    fresh[#fresh + 1] = { seat = seat, reservation = reservation, lapsed = ends_ms > 0 }
     ends_ms = deadline_ms
   end
   for _, field in ipairs({ date, seat, reservation, seat_price, ends_ms }) do
@@ -99,14 +99,14 @@ for i = FIRST_SEAT, #ARGV, 2 do
   end
 end
 
-local stale = {}
+local stale, entries = {}, {}
 local session_ends_ms = tonumber(promoted_ms) + session_max_ms
 if #fresh > 0 then
   local first_key, live = {}, 0
   for i = FIRST_DATE, #KEYS, 2 do
     first_key[string.sub(KEYS[i], -DATE_LENGTH)] = i
   end
-  local entries = redis.call('HGETALL', holds)
+  entries = redis.call('HGETALL', holds)
   for i = 1, #entries, 2 do
     local key = first_key[string.sub(entries[i], 1, DATE_LENGTH)]
     local seat = string.sub(entries[i], DATE_LENGTH + 2)
@@ -135,14 +135,21 @@ for _, field in ipairs(stale) do
   redis.call('HDEL', holds, field)
 end
 for _, new in ipairs(fresh) do
-  local seat, reservation = new[1], new[2]
+  local seat, reservation = new.seat, new.reservation
   local record = table.concat({ reservation, place, user, price, string.format('%.0f', hard_ms) }, ':')
   redis.call('ZADD', held, deadline_ms, seat)
   redis.call('HSET', hold, seat, record)
-  redis.call('HDEL', hold, 'again:' .. seat)
+  if new.lapsed then
+    redis.call('HDEL', hold, 'again:' .. seat)
+  end
   redis.call('HSET', holds, date .. ':' .. seat, reservation)
 end
-redis.call('PEXPIREAT', holds, math.max(hard_ms, redis.call('PEXPIRETIME', holds)))
+if #entries == 2 * #stale then
+  -- The key is new, and GT takes a key without an end for one that never ends.
+  redis.call('PEXPIREAT', holds, string.format('%.0f', hard_ms))
+else
+  redis.call('PEXPIREAT', holds, string.format('%.0f', hard_ms), 'GT')
+end
 redis.call('SET', version, version_id)
 redis.call('HINCRBY', stats, 'held', #fresh)
 if lapsed > 0 then
@@ -153,6 +160,4 @@ if until_ms > token_ends_ms then
   redis.call('ZADD', active, 'XX', until_ms, place)
 end
 redis.call('SET', token, user .. ':2:' .. promoted_ms, 'PXAT', string.format('%.0f', until_ms))
-redis.call('ZADD', paying, 0, 'held')
-redis.call('PEXPIREAT', paying, math.max(until_ms, redis.call('PEXPIRETIME', paying)))
 return answer

@@ -24,7 +24,8 @@ pub struct HttpConfig {
     /// process' limit of open files. Too low: idle keep-alive clients lock others out.
     pub connections_max: usize,
 
-    /// The most requests in work at one moment; one more is answered 503 `overloaded`.
+    /// The most requests in work at one moment; one more is answered 503 `overloaded`. Payments may
+    /// take all of it, the others less: see [`super::Priority`].
     ///
     /// Protects everybody's latency: what cannot be served soon is refused at once. Too low:
     /// a burst is refused although Redis and PostgreSQL could have taken it.

@@ -99,7 +99,8 @@ impl Redis {
             return Err(RedisError::Unavailable);
         }
         let what = command.what;
-        match self.raw(command).await {
+        // Boxed: every handler's future would have room for the library's, several times over.
+        match Box::pin(self.raw(command)).await {
             Ok(value) => {
                 self.0.breaker.failures.store(0, Ordering::Relaxed);
                 Ok(value)

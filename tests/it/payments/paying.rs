@@ -93,7 +93,7 @@ async fn money_for_one_and_three_payments_at_once_buy_one() {
                 assert_eq!(raw.say(&format!("ZCARD {held}")).await.int(), 1, "the hold stays");
                 let paying = stage.concert.keys.paying(place(5));
                 let attempts = raw.say(&format!("ZRANGE {paying} 0 -1")).await.texts();
-                assert_eq!(attempts, ["held"], "the attempt is cancelled");
+                assert!(attempts.is_empty(), "the attempt is cancelled: {attempts:?}");
             }
             Err(other) => panic!("{other}"),
         }

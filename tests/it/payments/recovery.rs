@@ -79,6 +79,11 @@ async fn an_emptied_redis_gets_back_what_is_sold_and_the_settings() {
     let keys = &stage.concert.keys;
     raw.say(&format!("HSET {} capacity 7 paused 1", keys.settings)).await;
     stage.payments.clone().verify_all().await.unwrap();
+    // Either of the two may be the one that rebuilds.
+    let other = lossy.stage(&stage);
+    for _ in 0..2 {
+        other.payments.clone().verify_all().await.unwrap();
+    }
     let first = stage.buyer(&mut raw, 3).await;
     let payment = stage.pay(&first).await;
     let before = stage.gates.verified(stage.concert.id);
@@ -86,7 +91,6 @@ async fn an_emptied_redis_gets_back_what_is_sold_and_the_settings() {
     raw.say("FLUSHALL").await;
     // A person whose token was forgotten with the sale, put back by a promotion that was undone.
     raw.say(&format!("ZADD {} {at} {at}:{}", keys.waiting, first.user, at = first.place)).await;
-    let other = lossy.stage(&stage);
     let reports =
         tokio::join!(stage.payments.clone().verify_all(), other.payments.clone().verify_all());
     let (one, two) = (reports.0.unwrap(), reports.1.unwrap());

@@ -167,7 +167,7 @@ impl Stage {
         raw.say(&format!("ZADD {} {deadline_ms} {number}", keys.held(date))).await;
         raw.say(&format!("HSET {} {number} {record}", keys.hold(date))).await;
         raw.say(&format!("HSET {} {date}:{number} {reservation}", keys.holds(who))).await;
-        raw.say(&format!("ZADD {} 0 held", keys.paying(at))).await;
+        raw.say(&format!("SET {} {who}:2:{now_ms} XX KEEPTTL", keys.token(at))).await;
         reservation
     }
 

@@ -92,6 +92,7 @@ async fn a_refused_hold_changes_nothing() {
     stage.seed_token(ending, now_ms - 24 * 60_000 - 1, now_ms + 60_000).await;
     let paying = Holder { place: 79.try_into().unwrap(), user: 4.try_into().unwrap() };
     stage.seed_token(paying, now_ms, now_ms + 60_000).await;
+    stage.say(&format!("SET {} 4:2:{now_ms} KEEPTTL", keys.token(paying.place))).await;
     stage.say(&format!("ZADD {} {} attempt", keys.paying(paying.place), now_ms + 60_000)).await;
     let unknown = Holder { place: 80.try_into().unwrap(), ..alice };
     let stranger = Holder { user: 9.try_into().unwrap(), ..alice };
