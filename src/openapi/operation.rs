@@ -110,6 +110,8 @@ impl Operation {
         self.builder = self.builder.securities(Some(ways));
         self.refuses(&[
             Code::BadRequest,
+            // Two tokens that differ.
+            Code::AmbiguousInput,
             Code::TokenMissing,
             Code::TokenInvalid,
             Code::TokenExpired,
