@@ -56,7 +56,10 @@ fn seats(world: &World) -> Vec<Route<'_>> {
             world::get(path, &people[n % people.len()].token, out);
         }
     };
-    let dates = |n: usize, out: &mut Vec<u8>| world::dates(buyer(world, n), out);
+    let dates = |n: usize, out: &mut Vec<u8>| {
+        let people = &world.readers[n % world.readers.len()];
+        world::dates(&people[n % people.len()], out);
+    };
     let lose = |n: usize, out: &mut Vec<u8>| {
         world::reserve(&world.losers[n % world.losers.len()], 1 + n % 50, out);
     };

@@ -76,8 +76,10 @@ for i = 1, #entries, 2 do
     end
   end
 end
-if #found == 0 then
-  return { claimed == '2' and 'expired' or 'nothing' }
+if #found == 0 and claimed == '2' then
+  return { 'expired' }
+elseif #found == 0 then
+  return { 'nothing' }
 end
 if soonest_hard_ms < now_ms + extension_ms then
   return { 'expiring' }

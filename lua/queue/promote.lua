@@ -38,7 +38,7 @@ local run, epoch, waiting, active = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pace, settings, stats, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local claim_ttl_ms, opens_at_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
 local seats_total, token_prefix = tonumber(ARGV[7]), ARGV[8]
-local FIRST_SOLD, ITEMS_MAX, KNOB_MAX, TRIM_SAMPLE = 9, 200, 10000000, 100
+local FIRST_SOLD, ITEMS_MAX, KNOB_MAX, TRIM_SAMPLE = 9, 64, 10000000, 64
 
 if redis.call('GET', run) ~= ARGV[1] or redis.call('GET', epoch) ~= ARGV[2] then
   return { 'not_ready' }
@@ -87,11 +87,10 @@ local count = #next_up / 2
 redis.call('HSET', pace, 'at', digits(now_ms), 'credit', string.format('%.6f', credit - count))
 
 if count > 0 then
-  local expires_ms, index = digits(now_ms + claim_ttl_ms), {}
+  local expires_ms, unclaimed, index = digits(now_ms + claim_ttl_ms), ':0:' .. digits(now_ms), {}
   for i = 1, #next_up, 2 do
     local place, user = string.match(next_up[i], '^(%d+):?(%d*)$')
-    local token = user .. ':0:' .. digits(now_ms)
-    redis.call('SET', token_prefix .. place, token, 'PXAT', expires_ms)
+    redis.call('SET', token_prefix .. place, user .. unclaimed, 'PXAT', expires_ms)
     index[#index + 1] = expires_ms
     index[#index + 1] = place
   end

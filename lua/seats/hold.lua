@@ -135,14 +135,13 @@ for _, field in ipairs(stale) do
   redis.call('HDEL', holds, field)
 end
 for _, new in ipairs(fresh) do
-  local seat, reservation = new.seat, new.reservation
-  local record = table.concat({ reservation, place, user, price, string.format('%.0f', hard_ms) }, ':')
-  redis.call('ZADD', held, deadline_ms, seat)
-  redis.call('HSET', hold, seat, record)
+  local record = { new.reservation, place, user, price, string.format('%.0f', hard_ms) }
+  redis.call('ZADD', held, deadline_ms, new.seat)
+  redis.call('HSET', hold, new.seat, table.concat(record, ':'))
   if new.lapsed then
-    redis.call('HDEL', hold, 'again:' .. seat)
+    redis.call('HDEL', hold, 'again:' .. new.seat)
   end
-  redis.call('HSET', holds, date .. ':' .. seat, reservation)
+  redis.call('HSET', holds, date .. ':' .. new.seat, new.reservation)
 end
 if #entries == 2 * #stale then
   -- The key is new, and GT takes a key without an end for one that never ends.

@@ -100,7 +100,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("redis_timeout", Some("300ms"), "How long a Redis command may take, 50ms to 5s"),
     setting("database_connections", Some("24"), "Size of the PostgreSQL pool, 2 to 500"),
     setting("connections_max", Some("16384"), "The most open client connections, 1 to 1000000"),
-    setting("requests_max", Some("8192"), "The most requests in work, above it 503 (seats 0.9 of it, polls 0.8, arrivals 0.7), 1 to 1000000"),
+    setting(
+        "requests_max",
+        Some("8192"),
+        "The most requests in work, above it 503 (seats 0.9 of it, polls 0.8, arrivals 0.7), 1 to 1000000",
+    ),
     setting(
         "log",
         Some("info,sqlx=warn,tokio_cron_scheduler=warn"),

@@ -9,13 +9,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
+use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{self, RequestId, X_REQUEST_ID};
@@ -47,23 +48,69 @@ pub(super) struct Orders {
 }
 
 /// Serves one connection until it ends.
+///
+/// Between two requests of a poller lie seconds, in which hyper would keep 16 KiB of buffers. So a
+/// connection that rests is taken apart, and put together again for its next request.
 pub(super) async fn run(
-    stream: TcpStream,
+    mut stream: TcpStream,
     front: Arc<Front>,
     http: &http1::Builder,
     patience: Patience,
     orders: Orders,
 ) -> End {
+    let mut unused = Bytes::new();
+    loop {
+        // Boxed, so that a resting connection is as small as its socket.
+        match Box::pin(serve(stream, unused, front.clone(), http, patience, &orders)).await {
+            Turn::Ends(end) => return end,
+            Turn::Rests(socket, bytes) => (stream, unused) = (socket, bytes),
+        }
+        if !unused.is_empty() {
+            continue;
+        }
+        let mut next = [0; 1];
+        tokio::select! {
+            biased;
+            next = stream.peek(&mut next) => match next {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return End::Closed,
+            },
+            () = orders.stop.cancelled() => return End::Closed,
+            () = sleep(patience.rest.saturating_sub(patience.awake())) => return End::TooSlow,
+        }
+    }
+}
+
+/// How a connection's stay with hyper ended.
+enum Turn {
+    Ends(End),
+    /// Everything asked was answered and sent. The bytes are the beginning of a next request that
+    /// came while the last one was in work.
+    Rests(TcpStream, Bytes),
+}
+
+/// Serves requests until the connection ends or rests.
+async fn serve(
+    stream: TcpStream,
+    unused: Bytes,
+    front: Arc<Front>,
+    http: &http1::Builder,
+    patience: Patience,
+    orders: &Orders,
+) -> Turn {
     let now = Instant::now();
     let pace = Pace::new(patience, now);
-    let io = TokioIo::new(PacedStream::new(stream, pace.clone()));
+    let io = TokioIo::new(PacedStream::new(stream, unused, pace.clone()));
     let service_pace = pace.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         service_pace.working(Instant::now());
         let (front, pace) = (front.clone(), service_pace.clone());
         async move {
             let answer = front.answer(request.map(into_body)).await;
-            pace.answered(Instant::now());
+            // Only of one that is sent at once it is known when all of it has left.
+            if answer.body().size_hint().exact().is_some() {
+                pace.answered(Instant::now());
+            }
             Ok::<_, Infallible>(answer)
         }
     });
@@ -78,17 +125,25 @@ pub(super) async fn run(
             tokio::select! {
                 biased;
                 end = &mut served => end,
-                () = orders.abandon.cancelled() => End::Abandoned,
+                () = orders.abandon.cancelled() => Some(End::Abandoned),
             }
         }
     };
-    if end == End::TooSlow && served.pace.is_in_head() {
-        let stream = served.connection.into_parts().io.into_inner().into_inner();
-        let problem = Problem::new(Code::RequestTimeout)
-            .detail("the request line and header fields did not arrive in time");
-        answer_by_hand(stream, &problem).await;
+    let in_head = served.pace.is_in_head();
+    match end {
+        None => {
+            let parts = served.connection.into_parts();
+            Turn::Rests(parts.io.into_inner().into_inner(), parts.read_buf)
+        }
+        Some(End::TooSlow) if in_head => {
+            let stream = served.connection.into_parts().io.into_inner().into_inner();
+            let problem = Problem::new(Code::RequestTimeout)
+                .detail("the request line and header fields did not arrive in time");
+            answer_by_hand(stream, &problem).await;
+            Turn::Ends(End::TooSlow)
+        }
+        Some(end) => Turn::Ends(end),
     }
-    end
 }
 
 /// Most requests have no body, and an empty one needs no allocation.
@@ -96,7 +151,7 @@ fn into_body(incoming: Incoming) -> Body {
     if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) }
 }
 
-/// A connection and its alarm: ends when either does.
+/// A connection and its alarm: ends when either does, with none if the connection rests.
 struct Served<S: HttpService<Incoming>> {
     connection: http1::Connection<TokioIo<PacedStream>, S>,
     alarm: Pin<Box<Sleep>>,
@@ -108,12 +163,12 @@ where
     S: HttpService<Incoming, ResBody = Body, Error = Infallible>,
     http1::Connection<TokioIo<PacedStream>, S>: Future + Unpin,
 {
-    type Output = End;
+    type Output = Option<End>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<End>> {
         // What went wrong here is between the peer and hyper, which has answered it if it could.
         if Pin::new(&mut self.connection).poll(cx).is_ready() {
-            return Poll::Ready(End::Closed);
+            return Poll::Ready(Some(End::Closed));
         }
         let deadline = self.pace.deadline(Instant::now());
         if deadline < self.alarm.deadline() {
@@ -123,7 +178,7 @@ where
             let now = Instant::now();
             let deadline = self.pace.deadline(now);
             if deadline <= now {
-                return Poll::Ready(End::TooSlow);
+                return Poll::Ready((!self.pace.is_resting()).then_some(End::TooSlow));
             }
             self.alarm.as_mut().reset(deadline);
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -21,21 +22,34 @@ use tokio::time::Instant;
 enum Phase {
     /// Nothing ever came: the first byte must come soon.
     Fresh,
-    /// Between two requests, or sending an answer.
-    Resting,
+    /// Sending an answer.
+    Sending,
     /// A part of a request's head is here.
     Head,
-    /// A handler is at work; its body and its stores have deadlines of their own.
+    /// A handler is at work, or its answer comes in parts; both have deadlines of their own.
     Working,
+    /// The answer is sent, and nothing came since.
+    Resting,
 }
+
+/// How long a resting connection keeps what it needs for a request at once.
+const AWAKE_FOR: Duration = Duration::from_secs(1);
 
 /// How long each phase may last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     /// For [`Phase::Fresh`] and [`Phase::Head`].
     pub head: Duration,
-    /// For [`Phase::Resting`]; what the peer takes of an answer starts it again.
+    /// For [`Phase::Sending`], where what the peer takes of an answer starts it again, and from
+    /// there to the next request.
     pub rest: Duration,
+}
+
+impl Patience {
+    /// For [`Phase::Resting`], the first part of `rest`.
+    pub fn awake(&self) -> Duration {
+        self.rest.min(AWAKE_FOR)
+    }
 }
 
 /// The state of one connection, shared by its socket, its service and its timer.
@@ -45,7 +59,7 @@ pub(super) struct Patience {
 pub(super) struct Pace {
     opened: Instant,
     patience: Patience,
-    /// Milliseconds from `opened` to the phase's beginning, times 4, plus the phase.
+    /// Milliseconds from `opened` to the phase's beginning, times 8, plus the phase.
     state: AtomicU64,
 }
 
@@ -61,7 +75,7 @@ impl Pace {
 
     /// The handler has answered.
     pub fn answered(&self, now: Instant) {
-        self.enter(Phase::Resting, now);
+        self.enter(Phase::Sending, now);
     }
 
     /// Until when the present phase may last.
@@ -69,7 +83,8 @@ impl Pace {
         let (phase, since) = self.state();
         match phase {
             Phase::Fresh | Phase::Head => since + self.patience.head,
-            Phase::Resting => since + self.patience.rest,
+            Phase::Sending => since + self.patience.rest,
+            Phase::Resting => since + self.patience.awake(),
             // Not a deadline, only the next look.
             Phase::Working => now + self.patience.rest,
         }
@@ -80,33 +95,46 @@ impl Pace {
         self.state().0 == Phase::Head
     }
 
+    /// Whether nothing is asked and nothing left to send.
+    pub fn is_resting(&self) -> bool {
+        self.state().0 == Phase::Resting
+    }
+
     fn bytes_came(&self, now: Instant) {
-        if matches!(self.state().0, Phase::Fresh | Phase::Resting) {
+        if matches!(self.state().0, Phase::Fresh | Phase::Sending | Phase::Resting) {
             self.enter(Phase::Head, now);
         }
     }
 
     fn bytes_left(&self, now: Instant) {
-        if self.state().0 == Phase::Resting {
+        if self.state().0 == Phase::Sending {
+            self.enter(Phase::Sending, now);
+        }
+    }
+
+    /// hyper flushes the socket when it has given it everything.
+    fn all_left(&self, now: Instant) {
+        if self.state().0 == Phase::Sending {
             self.enter(Phase::Resting, now);
         }
     }
 
     fn enter(&self, phase: Phase, now: Instant) {
         let since = now.saturating_duration_since(self.opened);
-        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 2);
-        self.state.store(millis << 2 | phase as u64, Ordering::Relaxed);
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX >> 3);
+        self.state.store(millis << 3 | phase as u64, Ordering::Relaxed);
     }
 
     fn state(&self) -> (Phase, Instant) {
         let state = self.state.load(Ordering::Relaxed);
-        let phase = match state & 3 {
+        let phase = match state & 7 {
             0 => Phase::Fresh,
-            1 => Phase::Resting,
+            1 => Phase::Sending,
             2 => Phase::Head,
-            _ => Phase::Working,
+            3 => Phase::Working,
+            _ => Phase::Resting,
         };
-        (phase, self.opened + Duration::from_millis(state >> 2))
+        (phase, self.opened + Duration::from_millis(state >> 3))
     }
 }
 
@@ -114,12 +142,14 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct PacedStream {
     stream: TcpStream,
+    /// What was read of it before, and not used.
+    unused: Bytes,
     pace: Arc<Pace>,
 }
 
 impl PacedStream {
-    pub const fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
-        Self { stream, pace }
+    pub const fn new(stream: TcpStream, unused: Bytes, pace: Arc<Pace>) -> Self {
+        Self { stream, unused, pace }
     }
 
     pub fn into_inner(self) -> TcpStream {
@@ -134,7 +164,13 @@ impl AsyncRead for PacedStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let polled = if self.unused.is_empty() {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        } else {
+            let fits = self.unused.len().min(buf.remaining());
+            buf.put_slice(&self.unused.split_to(fits));
+            Poll::Ready(Ok(()))
+        };
         if buf.filled().len() > before {
             self.pace.bytes_came(Instant::now());
         }
@@ -172,7 +208,11 @@ impl AsyncWrite for PacedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.pace.all_left(Instant::now());
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -209,6 +249,11 @@ mod tests {
         assert_eq!(pace.deadline(at(1_001)), at(1_075));
         pace.bytes_left(at(1_010));
         assert_eq!(pace.deadline(at(1_010)), at(1_085), "progress starts the rest again");
+
+        pace.all_left(at(1_015));
+        assert!(pace.is_resting());
+        pace.bytes_left(at(1_015));
+        assert_eq!(pace.deadline(at(1_015)), at(1_016), "then it is put away");
 
         pace.bytes_came(at(1_020));
         assert_eq!(pace.deadline(at(1_020)), at(1_025));

@@ -12,8 +12,8 @@ pub const PROMOTE_JOB: &str = "queue.promote";
 
 /// How many concerts are served at a time.
 const CONCERTS_AT_ONCE: usize = 8;
-/// The most calls per concert and run; each lets in or drops up to 200.
-const CALLS_MAX: usize = 100;
+/// The most calls per concert and run; each lets in or drops up to 64.
+const CALLS_MAX: usize = 500;
 
 /// What one run did, over all concerts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,9 +1,10 @@
-//! The connection: one pipelining client behind an in-flight limit and a breaker.
+//! The connections: two pipelining clients behind an in-flight limit and a breaker.
 //!
 //! The order of a call is permit → breaker → options → timeout: what cannot be answered in time is
 //! refused before it is sent, so a dead Redis costs nobody a wait and no queue grows.
 //!
-//! One client is enough: it is one task that pipelines whatever arrives together.
+//! Scripts have one connection and plain reads the other. Redis answers a connection in order, so a
+//! read behind fifty holds would wait for all of them; more than two gain nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -33,6 +34,7 @@ pub struct Redis(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) client: Client,
+    reader: Client,
     timeout: Duration,
     permits: Semaphore,
     breaker: Breaker,
@@ -64,11 +66,16 @@ impl Redis {
         config: &RedisConfig,
         scripts: &'static [&'static LuaScript],
     ) -> anyhow::Result<Self> {
-        let client =
-            options::builder(options::parse_url(config)?, config.command_timeout).build()?;
-        let _connection = client.connect();
+        let client = || -> anyhow::Result<Client> {
+            let url = options::parse_url(config)?;
+            let client = options::builder(url, config.command_timeout).build()?;
+            let _connection = client.connect();
+            Ok(client)
+        };
+        let (client, reader) = (client()?, client()?);
         let redis = Self(Arc::new(Inner {
             client,
+            reader,
             timeout: config.command_timeout,
             permits: Semaphore::new(config.calls_max),
             breaker: Breaker {
@@ -89,6 +96,7 @@ impl Redis {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.0.client.state() == ClientState::Connected
+            && self.0.reader.state() == ClientState::Connected
             && !self.0.breaker.open.load(Ordering::Relaxed)
     }
 
@@ -124,7 +132,8 @@ impl Redis {
             ..Options::default()
         };
         let custom = CustomCommand::new_static(command.name, command.hash, false);
-        self.0.client.with_options(&options).custom(custom, command.args).await
+        let client = if command.only_reads { &self.0.reader } else { &self.0.client };
+        client.with_options(&options).custom(custom, command.args).await
     }
 
     fn count_failure(&self) {
@@ -151,8 +160,10 @@ impl Redis {
 
     /// Closes the connection.
     pub async fn close(&self) {
-        if let Err(error) = self.0.client.quit().await {
-            tracing::debug!(%error, "closing the Redis connection");
+        for client in [&self.0.client, &self.0.reader] {
+            if let Err(error) = client.quit().await {
+                tracing::debug!(%error, "closing a Redis connection");
+            }
         }
     }
 }
@@ -169,12 +180,15 @@ pub(super) struct Command {
     pub(super) args: Vec<Value>,
     /// How long it may take, if not the usual time.
     pub(super) timeout: Option<Duration>,
+    /// Whether it changes nothing and need not keep its turn behind scripts.
+    pub(super) only_reads: bool,
 }
 
 impl Command {
     /// A command about the server, not about a key.
     pub(super) fn of_server(name: &'static str, args: Vec<Value>) -> Self {
-        Self { what: name, name, hash: ClusterHash::Random, args, timeout: None }
+        let hash = ClusterHash::Random;
+        Self { what: name, name, hash, args, timeout: None, only_reads: false }
     }
 }
 

@@ -67,6 +67,7 @@ impl Redis {
         args.push(Value::String(key.0.clone()));
         args.extend(rest);
         let hash = ClusterHash::FirstKey;
-        self.send(Command { what: command, name: command, hash, args, timeout: None }).await
+        let (what, name) = (command, command);
+        self.send(Command { what, name, hash, args, timeout: None, only_reads: true }).await
     }
 }

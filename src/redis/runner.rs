@@ -102,7 +102,8 @@ fn evaluate<C: ScriptCall>(
     let mut args = Args::default();
     call.write(&mut args);
     let what = C::script().name;
-    Command { what, name, hash: ClusterHash::Offset(2), args: args.into_command(first), timeout }
+    let (hash, args) = (ClusterHash::Offset(2), args.into_command(first));
+    Command { what, name, hash, args, timeout, only_reads: false }
 }
 
 fn decode<C: ScriptCall>(value: Value) -> Result<C::Outcome, RedisError> {

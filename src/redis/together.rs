@@ -122,7 +122,8 @@ impl Redis {
             }
             let args = group.iter().map(|read| Value::String(read.key.clone())).collect();
             let hash = ClusterHash::FirstKey;
-            let command = Command { what: "MGET", name: "MGET", hash, args, timeout: None };
+            let (what, name) = ("MGET", "MGET");
+            let command = Command { what, name, hash, args, timeout: None, only_reads: true };
             let outcome = self.send(command).await.map(Value::into_array);
             match outcome {
                 Ok(values) => {

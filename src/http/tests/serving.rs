@@ -182,3 +182,52 @@ async fn a_client_that_goes_away_frees_its_connection() {
     server.stop.cancel();
     assert_eq!(server.finished().await.abandoned, 0);
 }
+
+/// What is put away between two requests must not be missed.
+#[tokio::test]
+async fn a_connection_that_rested_goes_on_where_it_was() {
+    let server = TestServer::start(routes(), HttpConfig::default());
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        assert_eq!(ask(&mut client, "/look?userId=7").await, 200);
+        tokio::time::sleep(Duration::from_millis(1_300)).await;
+    }
+    // A part of the second comes with the first, the rest of it after a rest.
+    client.send(b"GET /look?userId=7 HTTP/1.1\r\nHost: x\r\n\r\nGET /noth").await;
+    assert_eq!(client.answer().await.status, 200);
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    client.send(b"ing HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(client.answer().await.body, "{}");
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    server.stop.cancel();
+    let report = server.finished().await;
+    assert_eq!(report.abandoned, 0, "a resting connection does not hold a stop up");
+}
+
+/// The second is in hyper's buffer before the first is answered.
+#[tokio::test]
+async fn two_requests_at_once_are_answered_in_order() {
+    let server = TestServer::start(routes(), HttpConfig::default());
+    let mut two = b"GET /look?userId=7 HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    two.extend(request("GET /nothing", "", ""));
+    let answers = server.exchange(&two).await;
+    assert_eq!(answers.body.matches("HTTP/1.1 200 OK").count(), 1, "{}", answers.body);
+    assert!(answers.body.ends_with("{}"), "{}", answers.body);
+}
+
+#[tokio::test]
+async fn an_answer_in_parts_is_not_cut_off_by_a_rest() {
+    let parts = get(|| async {
+        let part = |text: &'static str, millis| async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok::<_, std::convert::Infallible>(text)
+        };
+        let parts = futures::stream::iter([("one ", 0), ("two", 1_500)]);
+        let parts = futures::StreamExt::then(parts, move |(text, millis)| part(text, millis));
+        axum::body::Body::from_stream(parts)
+    });
+    let routes = Routes::new().route("/parts", Priority::Seats, parts);
+    let server = TestServer::start(routes, HttpConfig::default());
+    let answer = server.exchange(&request("GET /parts", "", "")).await;
+    assert!(answer.body.contains("one ") && answer.body.contains("two"), "{}", answer.body);
+}
