@@ -21,7 +21,8 @@ check: ## Run everything that a change must pass: tests, format, lints, docs, a 
 	@scripts/setup.sh lua k6
 	.ci/run
 
-bench: setup ## Every route beside the limits of HTTP, Redis and PostgreSQL (about 15 min; ARGS="--quick --rounds 1": 2 min)
+bench: ## Every route beside the limits of HTTP, Redis and PostgreSQL (about 15 min; ARGS="--quick --rounds 1": 2 min)
+	@scripts/setup.sh k6
 	cargo bench --bench sale -- $(ARGS)
 
 loadtest: ## 3,000 people for 50 seats; installs k6 when it is missing (SMOKE=1 a short one, SAVE=1 keeps the report)

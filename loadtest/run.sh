@@ -7,6 +7,7 @@
 #   CRASH=server loadtest/run.sh    kill -9 of the server in the middle, a new one takes over
 #   CRASH=all loadtest/run.sh       the same, and both stores go down and come back with it
 #   SAVE=1 loadtest/run.sh          keep the report under loadtest/runs/
+#   SCRIPT=queue_spike loadtest/run.sh   another script: queue_spike, poll_storm, seat_contention, soak
 #
 # Every knob is in loadtest/README.md. Only processes that this script started are stopped.
 set -euo pipefail
@@ -20,9 +21,46 @@ CRASH=${CRASH:-no}
 SAVE=${SAVE:-0}
 case $CRASH in no | server | all) ;; 1) CRASH=all ;; *) die "CRASH must be server or all" ;; esac
 
-if [ "$SMOKE" = 1 ]; then
-  : "${ARRIVALS:=300}" "${SECONDS_OF_ARRIVALS:=5}" "${BATCH:=40}" "${PROFILE:=dev}" "${P99_MS:=500}"
-fi
+SCRIPT=${SCRIPT:-ticket_open}
+[ "$SCRIPT" = ticket_open ] || [ "$CRASH" = no ] || die "CRASH is for ticket_open only"
+
+if [ "$SMOKE" = 1 ]; then : "${PROFILE:=dev}" "${P99_MS:=500}"; fi
+# What differs from script to script: the size, and the size of a quick check.
+defaults() { # defaults <name> <size> <of a quick check>
+  local value=$2
+  [ "$SMOKE" != 1 ] || value=$3
+  printf -v "$1" %s "${!1:-$value}"
+  export "${1?}"
+}
+case $SCRIPT in
+  ticket_open)
+    defaults ARRIVALS 3000 300
+    defaults SECONDS_OF_ARRIVALS 15 5
+    defaults BATCH 100 40
+    ;;
+  soak)
+    defaults MINUTES 10 0.2
+    SECONDS_OF_ARRIVALS=${SECONDS_OF_ARRIVALS:-$(awk "BEGIN { print int(60 * $MINUTES) }")}
+    ARRIVALS=${ARRIVALS:-$((10 * SECONDS_OF_ARRIVALS))}
+    ONSALE_CONCERTS=${ONSALE_CONCERTS:-loadtest/soak.toml}
+    export EXPECT_SOLD_OUT=0 SEATS=100000
+    ;;
+  queue_spike)
+    defaults RATE 2000 200
+    defaults SECONDS_OF_ARRIVALS 10 2
+    # Past the limit k6 takes the cores, too.
+    P99_MS=${P99_MS:-500}
+    ;;
+  poll_storm)
+    defaults PEOPLE 2000 300
+    defaults RATE 3000 300
+    defaults SECONDS_OF_ARRIVALS 20 5
+    # Nearly nobody is let in: they are here to wait.
+    CAPACITY=${CAPACITY:-1}
+    ;;
+  seat_contention) defaults PEOPLE 300 80 ;;
+  *) die "SCRIPT must be ticket_open, queue_spike, poll_storm, seat_contention or soak, not '$SCRIPT'" ;;
+esac
 ARRIVALS=${ARRIVALS:-3000}
 SECONDS_OF_ARRIVALS=${SECONDS_OF_ARRIVALS:-15}
 PROFILE=${PROFILE:-release}
@@ -116,7 +154,7 @@ results=$folder/results
 mkdir "$results"
 
 commit=$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
-command="SMOKE=$SMOKE CRASH=$CRASH ARRIVALS=$ARRIVALS SECONDS_OF_ARRIVALS=$SECONDS_OF_ARRIVALS SEATS_PER_USER=$SEATS_PER_USER CAPACITY=$CAPACITY BATCH=$BATCH PROFILE=$PROFILE loadtest/run.sh"
+command="SCRIPT=$SCRIPT SMOKE=$SMOKE CRASH=$CRASH ARRIVALS=$ARRIVALS SECONDS_OF_ARRIVALS=$SECONDS_OF_ARRIVALS SEATS_PER_USER=$SEATS_PER_USER CAPACITY=$CAPACITY BATCH=$BATCH PROFILE=$PROFILE loadtest/run.sh"
 
 # k6 shares the cores with what it measures: less garbage collection, for some more memory.
 k6_run=(
@@ -125,10 +163,10 @@ k6_run=(
     ALLOW_5XX="$([ "$CRASH" = no ] && echo "${ALLOW_5XX:-0}" || echo 1)"
     MACHINE="$cores cores${cpu:+ ($cpu)}${memory:+, $memory}, $(uname -sm); server, stores and k6 share them$([ "$(nice)" = 0 ] || echo ", all at nice $(nice)")"
     VERSIONS="$(k6 version | awk '{ print $1, $2 }'), $(redis-server --version | awk '{ print "Redis", $3 }'), $(psql --version | awk '{ print "PostgreSQL", $3 }'), $(rustc --version | awk '{ print $1, $2 }'), $PROFILE build"
-    k6 run --quiet --no-usage-report loadtest/ticket_open.js
+    k6 run --quiet --no-usage-report "loadtest/$SCRIPT.js"
 )
 
-say "$ARRIVALS people in $SECONDS_OF_ARRIVALS s for concert 1 at $target"
+say "$SCRIPT at $target"
 status=0
 if [ "$CRASH" = no ]; then
   "${k6_run[@]}" || status=$?
@@ -166,6 +204,12 @@ fi
 
 # ---- what the stores say ----
 
+if [[ $SCRIPT != ticket_open && $SCRIPT != soak ]]; then
+  # The k6 summary is the whole report of these.
+  loadtest/check-stores.sh no-key-scans "$data" || status=1
+  if [ $status = 0 ]; then say PASSED; else say FAILED; fi
+  exit $status
+fi
 loadtest/check-stores.sh all "$data" "$results/numbers" "$CAPACITY" "$SEATS_PER_USER" >"$results/stores.md" || status=1
 cat "$results/stores.md" >&2
 for part in crash stores; do

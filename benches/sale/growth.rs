@@ -1,5 +1,6 @@
 //! What grows with the crowd, and what must not: long lines, a big promotion, idle connections.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -25,7 +26,7 @@ pub struct LineRates {
 pub fn lines(rig: &Rig, world: &World, round: usize) -> anyhow::Result<LineRates> {
     let mut rates = LineRates { polls: [0.0; 3], arrivals: [0.0; 3] };
     for (index, line) in LINES.into_iter().enumerate() {
-        rates.polls[index] = polls(rig, world, index, 30_000)?.rate();
+        rates.polls[index] = polls(rig.server, world, index, 30_000)?.rate();
         let write = move |_: usize, out: &mut Vec<u8>| world::join(line, None, out);
         // Few, because they make the short line longer.
         let numbers = (round * 2_000, (round + 1) * 2_000);
@@ -43,7 +44,7 @@ pub fn lines(rig: &Rig, world: &World, round: usize) -> anyhow::Result<LineRates
 }
 
 /// Polls by the last tenth of a line.
-fn polls(rig: &Rig, world: &World, line: usize, count: usize) -> anyhow::Result<Measured> {
+fn polls(target: SocketAddr, world: &World, line: usize, count: usize) -> anyhow::Result<Measured> {
     let tokens = &world.lines[line];
     let (from, among) = (tokens.len() - tokens.len() / 10 - 1, tokens.len() / 10 + 1);
     let write = |n: usize, out: &mut Vec<u8>| {
@@ -51,7 +52,7 @@ fn polls(rig: &Rig, world: &World, line: usize, count: usize) -> anyhow::Result<
         world::get(format_args!("/user/token/status"), token, out);
     };
     let plan = Plan {
-        target: rig.server,
+        target,
         connections: CONNECTIONS,
         numbers: (0, count),
         write: &write,
@@ -59,6 +60,33 @@ fn polls(rig: &Rig, world: &World, line: usize, count: usize) -> anyhow::Result<
         keep_bodies: false,
     };
     checked(&plan)
+}
+
+/// Polls and arrivals per second of one server, then of two that share a port.
+pub fn servers(rig: &Rig, world: &World) -> anyhow::Result<Vec<(String, f64)>> {
+    let mut rates = Vec::new();
+    let (_first, target) = rig.server_of_several(None)?;
+    let mut measure = |servers: &str| -> anyhow::Result<()> {
+        // The first polls read the board.
+        polls(target, world, 0, 1_000)?;
+        rates.push((format!("poll, {servers}"), polls(target, world, 0, 60_000)?.rate()));
+        let write = |_: usize, out: &mut Vec<u8>| world::join(world::ARRIVALS_ANONYMOUS, None, out);
+        let (connections, numbers) = (256, (0, 40_000));
+        let arrivals = checked(&Plan {
+            target,
+            connections,
+            numbers,
+            write: &write,
+            expected: &[201],
+            keep_bodies: false,
+        })?;
+        rates.push((format!("arrival, {servers}"), arrivals.rate()));
+        Ok(())
+    };
+    measure("1 server")?;
+    let _second = rig.server_of_several(Some(target))?;
+    measure("2 servers on one port")?;
+    Ok(rates)
 }
 
 fn checked(plan: &Plan<'_>) -> anyhow::Result<Measured> {
@@ -85,7 +113,7 @@ pub fn promotion(rig: &Rig, world: &World, round: usize) -> anyhow::Result<Promo
     let settings = format!("{{c{line}}}:settings");
     let promoted = || rig.redis_number(&["hget", &format!("{{c{line}}}:stats"), "promoted"]);
     let count = 60_000;
-    let without = polls(rig, world, 0, count)?;
+    let without = polls(rig.server, world, 0, count)?;
     let before = promoted()?;
     let capacity = (round as u64 + 1) * PROMOTED;
     rig.redis(&["config", "resetstat"])?;
@@ -99,7 +127,7 @@ pub fn promotion(rig: &Rig, world: &World, round: usize) -> anyhow::Result<Promo
         "paused",
         "0",
     ])?;
-    let with = polls(rig, world, 0, count)?;
+    let with = polls(rig.server, world, 0, count)?;
     let histogram = rig.redis(&["latency", "histogram", "evalsha"])?;
     wait_until("ten thousand people are let in", || Ok(promoted()? >= before + PROMOTED))?;
     rig.redis(&["hset", &settings, "paused", "1"])?;
@@ -155,36 +183,35 @@ pub fn idle(rig: &Rig, world: &World) -> anyhow::Result<f64> {
     let warm = open(200, 0)?;
     let before = server.memory()?;
     let connections = open(IDLE, 200)?;
-    std::thread::sleep(Duration::from_secs(1));
+    // A connection is idle when it has rested for a second, and freed memory goes back later.
+    std::thread::sleep(Duration::from_secs(4));
     let after = server.memory()?;
     drop((warm, connections));
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     Ok((after - before) as f64 / IDLE as f64)
 }
 
-/// Redis commands per second while somebody asks for a board now and then, and nothing else.
-pub fn background_commands(rig: &Rig, world: &World) -> anyhow::Result<f64> {
-    polls(rig, world, 0, 1)?;
-    let (started, before) = (Instant::now(), rig.redis_commands()?);
-    while started.elapsed() < Duration::from_secs(3) {
-        let token = &world.lines[0][world.lines[0].len() - 1];
-        let write = |_: usize, out: &mut Vec<u8>| {
-            world::get(format_args!("/user/token/status"), token, out);
-        };
-        let target = rig.server;
-        checked(&Plan {
-            target,
-            connections: 1,
-            numbers: (0, 1),
-            write: &write,
-            expected: &[200],
-            keep_bodies: false,
-        })?;
+/// Redis commands of 1,000 polls of waiting tokens, beside those of the board and the jobs, which go
+/// on when only somebody looks now and then.
+pub fn commands_of_polls(rig: &Rig, world: &World) -> anyhow::Result<f64> {
+    let quiet = || {
         std::thread::sleep(Duration::from_millis(100));
+        polls(rig.server, world, 0, 1)
+    };
+    let (_, idle) = commands(rig, quiet)?;
+    let (answered, busy) = commands(rig, || polls(rig.server, world, 0, 2_000))?;
+    Ok((busy - idle) / answered * 1_000.0)
+}
+
+/// Polls and Redis commands per second while `poll` is repeated.
+fn commands(rig: &Rig, poll: impl Fn() -> anyhow::Result<Measured>) -> anyhow::Result<(f64, f64)> {
+    let (started, before, mut answered) = (Instant::now(), rig.redis_commands()?, 0);
+    while started.elapsed() < Duration::from_secs(4) {
+        answered += poll()?.latencies.len();
     }
+    let (commands, seconds) = (rig.redis_commands()? - before, started.elapsed().as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let commands = (rig.redis_commands()? - before) as f64;
-    Ok(commands / started.elapsed().as_secs_f64())
+    Ok((answered as f64 / seconds, commands as f64 / seconds))
 }
 
 /// Bytes of Redis per waiting token, without and with a user: what `count` arrivals add.

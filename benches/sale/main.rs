@@ -17,6 +17,7 @@ mod growth;
 mod journey;
 mod limits;
 mod load;
+mod overload;
 mod report;
 mod rig;
 mod routes;
@@ -104,7 +105,7 @@ fn measure(
     if options.only.is_none() {
         eprintln!("memory …");
         report.memory = Some(growth::memory(rig, sizes.line / 5)?);
-        report.background_commands = Some(growth::background_commands(rig, &world)?);
+        report.commands_of_polls = Some(growth::commands_of_polls(rig, &world)?);
         runtime.block_on(limits::prepare(rig))?;
     }
     let all = journey::all(&world);
@@ -131,6 +132,8 @@ fn measure(
     if options.only.is_none() {
         eprintln!("idle connections …");
         report.idle_bytes = Some(growth::idle(rig, &world)?);
+        eprintln!("past the limit …");
+        report.overload = Some(overload::past_the_limit(rig, &world, options.quick)?);
     }
     Ok(report)
 }
@@ -151,6 +154,9 @@ fn round_of_the_rest(
         for (index, rate) in rates.into_iter().enumerate() {
             report.take_growth(kind, index, rate);
         }
+    }
+    for (name, rate) in growth::servers(rig, world)? {
+        Spread::of(&mut report.growth, &name).push(rate);
     }
     let promotion = growth::promotion(rig, world, round)?;
     let taken = &mut report.promotion;

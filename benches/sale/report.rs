@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::figures::{Promotions, RouteRow, Spread};
 use super::growth::PROMOTED;
+use super::overload::{Overload, Phase};
 use super::rig::{self, version};
 use super::targets::Target;
 
@@ -26,10 +27,11 @@ pub struct Report {
     pub promotion: Promotions,
     /// Redis bytes per waiting token, anonymous and named.
     pub memory: Option<[f64; 2]>,
-    /// Redis commands per second of an idle server whose board is looked at.
-    pub background_commands: Option<f64>,
+    /// Redis commands of 1,000 polls, beside those of board and jobs.
+    pub commands_of_polls: Option<f64>,
     /// Server bytes per idle connection.
     pub idle_bytes: Option<f64>,
+    pub overload: Option<Overload>,
 }
 
 impl Report {
@@ -52,8 +54,9 @@ impl Report {
             growth: Vec::new(),
             promotion: Promotions::default(),
             memory: None,
-            background_commands: None,
+            commands_of_polls: None,
             idle_bytes: None,
+            overload: None,
         })
     }
 
@@ -116,6 +119,18 @@ impl Report {
                 "all script calls together at most {} ms of Redis.",
                 promotion.took_ms.show(1)
             )?;
+        }
+        if let Some(overload) = &self.overload {
+            writeln!(
+                text,
+                "\n## Past the limit\n\n| load | arrivals/s | 503/s | p99 ms | charges/s |\n|---|---|---|---|---|"
+            )?;
+            for Phase { load, answered, refused, p99_ms, charged } in &overload.phases {
+                writeln!(
+                    text,
+                    "| {load} × | {answered:.0} | {refused:.0} | {p99_ms:.1} | {charged:.1} |"
+                )?;
+            }
         }
         Ok(())
     }

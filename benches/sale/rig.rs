@@ -51,7 +51,7 @@ impl Rig {
             redis_url: stores.redis.url(),
             database_url: stores.postgres.url(),
         };
-        let (process, server) = options.start(&[])?;
+        let (process, server) = options.start("127.0.0.1:0", &[])?;
         Ok(Self { process, stores, server, options })
     }
 
@@ -60,7 +60,17 @@ impl Rig {
         &self,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<(Process, SocketAddr)> {
-        self.options.start(settings)
+        self.options.start("127.0.0.1:0", settings)
+    }
+
+    /// A server that shares its port with those started by this function with that address; none
+    /// is the first.
+    pub fn server_of_several(
+        &self,
+        others: Option<SocketAddr>,
+    ) -> anyhow::Result<(Process, SocketAddr)> {
+        let listen = others.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        self.options.start(&listen, &[("ONSALE_REUSE_PORT", "true")])
     }
 
     /// CPU time of the server so far.
@@ -113,13 +123,17 @@ impl Rig {
 }
 
 impl ServerOptions {
-    fn start(&self, settings: &[(&str, &str)]) -> anyhow::Result<(Process, SocketAddr)> {
+    fn start(
+        &self,
+        listen: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<(Process, SocketAddr)> {
         let mut command = Command::new(&self.program);
         command
             .args([
                 "serve",
                 "--listen",
-                "127.0.0.1:0",
+                listen,
                 "--log",
                 "info,sqlx=warn,tokio_cron_scheduler=warn",
             ])

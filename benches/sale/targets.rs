@@ -27,6 +27,7 @@ impl Report {
         self.money(&mut targets);
         self.redis(&mut targets);
         self.crowd(&mut targets);
+        self.overload(&mut targets);
         targets
     }
 
@@ -67,18 +68,13 @@ impl Report {
     }
 
     fn redis(&self, targets: &mut Vec<Target>) {
-        if let (Some(row), Some(background)) =
-            (self.row("status, waiting", 256), self.background_commands)
-        {
-            // The jobs and the board go on meanwhile, as they do when nobody polls.
-            let seconds_per_poll = 1.0 / row.rate.median();
-            let own = row.redis_commands.median() - background * seconds_per_poll;
+        if let Some(commands) = self.commands_of_polls {
             targets.push(Target {
                 what: "Redis commands per 1,000 polls of waiting tokens, beside board and jobs"
                     .into(),
                 wanted: "0".into(),
-                measured: format!("{:.1} of {:.1}", own * 1e3, row.redis_commands.median() * 1e3),
-                met: own * 1e3 < 0.5,
+                measured: format!("{commands:.2}"),
+                met: commands < 0.5,
             });
         }
         for (name, most) in [("token, anonymous", 3.0), ("token, named", 5.0)] {
@@ -142,6 +138,34 @@ impl Report {
                 met: bytes <= 15_000.0,
             });
         }
+    }
+
+    fn overload(&self, targets: &mut Vec<Target>) {
+        let Some(overload) = &self.overload else { return };
+        let (Some(alone), Some(past)) = (overload.phases.first(), overload.phases.last()) else {
+            return;
+        };
+        let mut target = |what: &str, wanted: &str, measured: String, met| {
+            let what = format!("{what} at {} × the limit", past.load);
+            targets.push(Target { what, wanted: wanted.into(), measured, met });
+        };
+        let goodput = past.answered / overload.peak();
+        let measured = format!("{goodput:.2} of {:.0}/s", overload.peak());
+        target("arrivals that get a place", "≥ 0.9 × the peak", measured, goodput >= 0.9);
+        target(
+            "all other arrivals",
+            "503 with Retry-After",
+            format!("{:.0}/s, and {} of anything else", past.refused, overload.wrong),
+            overload.wrong == 0.0,
+        );
+        target(
+            "p99 of arrivals",
+            "≤ 100 ms",
+            format!("{:.1} ms", past.p99_ms),
+            past.p99_ms <= 100.0,
+        );
+        let payments = past.charged / alone.charged;
+        target("charges", "≥ 0.9 × without arrivals", format!("{payments:.2}"), payments >= 0.9);
     }
 
     fn row(&self, name: &str, connections: usize) -> Option<&RouteRow> {

@@ -1,6 +1,6 @@
 // Every knob of the test, read once from the environment (`k6 run -e NAME=value`, or exported).
 
-function number(name, otherwise) {
+export function number(name, otherwise) {
   const text = __ENV[name];
   if (text === undefined || text === '') return otherwise;
   const value = Number(text);

@@ -39,8 +39,8 @@ pub async fn run(
     if let Err(error) = http::sockets::raise_open_files_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let listener =
-        http::sockets::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = http::sockets::listen(listen, limits.reuse_port)
+        .with_context(|| format!("cannot listen on {listen}"))?;
     let app = App::start(config).await?;
     tokio::spawn(reload.on_hangup(app.clone(), signals::reloads()?));
     let address = listener.local_addr()?;

@@ -207,6 +207,7 @@ fn read_payments(resolver: &mut Resolver, seats: &SeatsConfig) -> PaymentsConfig
 fn read_http(resolver: &mut Resolver) -> HttpConfig {
     HttpConfig {
         connections_max: resolver.number("connections_max", 1..=1_000_000),
+        reuse_port: resolver.flag("reuse_port"),
         requests_max: resolver.number("requests_max", 1..=1_000_000),
         ..HttpConfig::default()
     }

@@ -99,6 +99,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("jwt_issuer", None, "The `iss` that a JWT must carry"),
     setting("redis_timeout", Some("300ms"), "How long a Redis command may take, 50ms to 5s"),
     setting("database_connections", Some("24"), "Size of the PostgreSQL pool, 2 to 500"),
+    setting(
+        "reuse_port",
+        Some("false"),
+        "true: several servers of this machine may listen on the same port, and share its connections",
+    ),
     setting("connections_max", Some("16384"), "The most open client connections, 1 to 1000000"),
     setting(
         "requests_max",

@@ -24,6 +24,9 @@ pub struct HttpConfig {
     /// process' limit of open files. Too low: idle keep-alive clients lock others out.
     pub connections_max: usize,
 
+    /// Whether several servers of this machine may listen on the same port (`SO_REUSEPORT`).
+    pub reuse_port: bool,
+
     /// The most requests in work at one moment; one more is answered 503 `overloaded`. Payments may
     /// take all of it, the others less: see [`super::Priority`].
     ///
@@ -60,6 +63,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
+            reuse_port: false,
             requests_max: 8_192,
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
@@ -111,6 +115,7 @@ mod tests {
         assert_eq!(HttpConfig::default().faults(), Vec::<String>::new());
         let wrong = HttpConfig {
             connections_max: 0,
+            reuse_port: false,
             requests_max: 0,
             header_timeout: Duration::ZERO,
             idle_timeout: Duration::MAX,

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{self, RequestId, X_REQUEST_ID};
 use super::front::Front;
-use super::pace::{Pace, PacedStream, Patience};
+use super::pace::{Pace, PacedStream, Patience, Socket};
 use super::problem::{Code, Problem};
 
 /// How long an answer that is written by hand may take, at each of its three steps.
@@ -52,26 +52,26 @@ pub(super) struct Orders {
 /// Between two requests of a poller lie seconds, in which hyper would keep 16 KiB of buffers. So a
 /// connection that rests is taken apart, and put together again for its next request.
 pub(super) async fn run(
-    mut stream: TcpStream,
+    stream: TcpStream,
     front: Arc<Front>,
     http: &http1::Builder,
     patience: Patience,
     orders: Orders,
 ) -> End {
-    let mut unused = Bytes::new();
+    let mut socket = Socket { stream, unused: Bytes::new() };
     loop {
         // Boxed, so that a resting connection is as small as its socket.
-        match Box::pin(serve(stream, unused, front.clone(), http, patience, &orders)).await {
+        match Box::pin(serve(socket, front.clone(), http, patience, &orders)).await {
             Turn::Ends(end) => return end,
-            Turn::Rests(socket, bytes) => (stream, unused) = (socket, bytes),
+            Turn::Rests(rested) => socket = rested,
         }
-        if !unused.is_empty() {
+        if !socket.unused.is_empty() {
             continue;
         }
         let mut next = [0; 1];
         tokio::select! {
             biased;
-            next = stream.peek(&mut next) => match next {
+            next = socket.stream.peek(&mut next) => match next {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return End::Closed,
             },
@@ -84,15 +84,14 @@ pub(super) async fn run(
 /// How a connection's stay with hyper ended.
 enum Turn {
     Ends(End),
-    /// Everything asked was answered and sent. The bytes are the beginning of a next request that
-    /// came while the last one was in work.
-    Rests(TcpStream, Bytes),
+    /// Everything asked was answered and sent. What is unused is the beginning of a next request
+    /// that came while the last one was in work.
+    Rests(Socket),
 }
 
 /// Serves requests until the connection ends or rests.
 async fn serve(
-    stream: TcpStream,
-    unused: Bytes,
+    socket: Socket,
     front: Arc<Front>,
     http: &http1::Builder,
     patience: Patience,
@@ -100,7 +99,7 @@ async fn serve(
 ) -> Turn {
     let now = Instant::now();
     let pace = Pace::new(patience, now);
-    let io = TokioIo::new(PacedStream::new(stream, unused, pace.clone()));
+    let io = TokioIo::new(PacedStream::new(socket, pace.clone()));
     let service_pace = pace.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         service_pace.working(Instant::now());
@@ -133,7 +132,8 @@ async fn serve(
     match end {
         None => {
             let parts = served.connection.into_parts();
-            Turn::Rests(parts.io.into_inner().into_inner(), parts.read_buf)
+            let stream = parts.io.into_inner().into_inner();
+            Turn::Rests(Socket { stream, unused: parts.read_buf })
         }
         Some(End::TooSlow) if in_head => {
             let stream = served.connection.into_parts().io.into_inner().into_inner();

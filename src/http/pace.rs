@@ -138,17 +138,25 @@ impl Pace {
     }
 }
 
+/// A socket between two requests.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub stream: TcpStream,
+    /// What was read of it, and not used.
+    pub unused: Bytes,
+}
+
 /// A socket that tells its [`Pace`] when bytes come and leave.
 #[derive(Debug)]
 pub(super) struct PacedStream {
     stream: TcpStream,
-    /// What was read of it before, and not used.
     unused: Bytes,
     pace: Arc<Pace>,
 }
 
 impl PacedStream {
-    pub const fn new(stream: TcpStream, unused: Bytes, pace: Arc<Pace>) -> Self {
+    pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
+        let Socket { stream, unused } = socket;
         Self { stream, unused, pace }
     }
 

@@ -12,14 +12,16 @@ use tokio::net::{TcpListener, TcpSocket};
 /// and their clients try again after a second or three.
 const BACKLOG: u32 = 4_096;
 
-/// Listens on `address`, which another server may have left a moment ago.
+/// Listens on `address`, which another server may have left a moment ago; with `reuse_port` others
+/// that say so may listen there too, and the kernel deals new connections out among them.
 ///
 /// # Errors
 ///
 /// The address is in use by somebody else or not of this machine.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -52,7 +54,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_use_is_an_error() {
-        let first = listen(([127, 0, 0, 1], 0).into()).unwrap();
-        assert!(listen(first.local_addr().unwrap()).is_err());
+        let first = listen(([127, 0, 0, 1], 0).into(), false).unwrap();
+        for reuse_port in [false, true] {
+            assert!(listen(first.local_addr().unwrap(), reuse_port).is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn who_shares_a_port_shares_it_with_sharers_only() {
+        let first = listen(([127, 0, 0, 1], 0).into(), true).unwrap();
+        let address = first.local_addr().unwrap();
+        let second = listen(address, true).unwrap();
+        assert_eq!(second.local_addr().unwrap(), address);
+        assert!(listen(address, false).is_err());
     }
 }

@@ -113,7 +113,7 @@ struct TestServer {
 
 impl TestServer {
     fn start(routes: Routes<()>, config: HttpConfig) -> Self {
-        let listener = sockets::listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = sockets::listen(([127, 0, 0, 1], 0).into(), false).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let finished = routes.finish((), &config);

@@ -84,7 +84,7 @@ impl Deployment {
         config.catalogue = Catalogue::new(self.concerts.clone(), None);
         let limits = config.http.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = http::sockets::listen(listen).expect("a free port");
+        let listener = http::sockets::listen(listen, false).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = app::App::start(config).await.expect("the server starts");
         let stop = CancellationToken::new();
