@@ -1,4 +1,5 @@
-//! The code that every poll of a waiting token runs: checking the token and finding the position.
+//! The code that every poll of a waiting token runs (checking the token, finding the position, the
+//! estimate, the answer), the signature of an arrival, and the encoding of a seat list.
 //!
 //! Unit: time per call, one thread, no store. The board holds a million people waiting, of whom
 //! `left` gave up their place, spread evenly (the worst case: no two dead places are neighbours).
@@ -11,12 +12,17 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use axum::response::IntoResponse;
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use onsale::http::answer::Json;
+use onsale::queue::routes::StandingView;
 use onsale::queue::{
-    Board, BoardBuilder, BoardFacts, BoardReading, DeadEntry, LineSettings, PlaceRange, Progress,
-    Token, TokenKeys,
+    Board, BoardBuilder, BoardFacts, BoardReading, DeadEntry, LineSettings, Outlook, PlaceRange,
+    PollAfter, Progress, Standing, Status, Token, TokenKeys,
 };
-use onsale::words::{ConcertId, Place};
+use onsale::seats::domain::{SeatReading, SoldSeats};
+use onsale::words::{ConcertId, Place, SeatNumber};
 
 const FIRST: u64 = 50_000_000_000_000;
 const WAITING: u64 = 1_000_000;
@@ -62,6 +68,64 @@ fn check_token(c: &mut Criterion) {
     c.bench_function("token/verify", |b| {
         b.iter(|| keys.verify(black_box(next.next().map_or("", String::as_str))));
     });
+    let mut number = 0;
+    c.bench_function("token/sign", |b| {
+        b.iter(|| {
+            number += 1;
+            let token = Token { concert, place: place(FIRST + number) };
+            black_box(token).sign(&keys).with_position(number)
+        });
+    });
+}
+
+fn estimate(c: &mut Criterion) {
+    let outlook = Outlook {
+        is_halted: false,
+        opens_in_seconds: 0.0,
+        free_slots: 40,
+        supply_per_second: 100.0,
+        rate_per_second: 33.0,
+    };
+    let mut position = 0;
+    c.bench_function("estimate", |b| {
+        b.iter(|| {
+            position = (position + 7919) % WAITING;
+            let wait = black_box(outlook).wait_seconds(position);
+            PollAfter::new(wait, 0.3, Duration::from_mins(1))
+        });
+    });
+}
+
+fn answer(c: &mut Criterion) {
+    let standing = Standing {
+        concert: ConcertId::try_from(1).expect("an id"),
+        status: Status::Waiting,
+        position: 123_456,
+        estimated_wait_seconds: 1_235,
+        poll_after: PollAfter::new(1_235, 0.3, Duration::from_mins(1)),
+        expires_in_seconds: None,
+        owner: None,
+    };
+    c.bench_function("answer/poll", |b| {
+        b.iter(|| Json(StandingView::new(black_box(&standing), None)).into_response());
+    });
+    let mut group = c.benchmark_group("answer/seats");
+    for seats in [50, 5_000, 50_000_i128] {
+        // A third of them is sold.
+        let bytes = usize::try_from(seats).expect("a size") / 8 + 1;
+        let reading = SeatReading {
+            now_ms: 1_900_000_000_000,
+            version: Some("v".into()),
+            sold: SoldSeats(Bytes::from(vec![0b0010_0101; bytes])),
+            next_deadline_ms: None,
+            held: Vec::new(),
+        };
+        let last = SeatNumber::try_from(seats).expect("a seat");
+        group.bench_with_input(BenchmarkId::new("all", seats), &reading, |b, reading| {
+            b.iter(|| black_box(reading).encode_free(last));
+        });
+    }
+    group.finish();
 }
 
 fn find_position(c: &mut Criterion) {
@@ -79,5 +143,5 @@ fn find_position(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, check_token, find_position);
+criterion_group!(benches, check_token, find_position, estimate, answer);
 criterion_main!(benches);

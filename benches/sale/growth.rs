@@ -15,6 +15,8 @@ const CONNECTIONS: usize = 64;
 pub const PROMOTED: u64 = 10_000;
 /// Connections that do nothing.
 pub const IDLE: usize = 10_000;
+/// How many of them are opened at once.
+const IDLE_LOT: usize = 1_000;
 
 /// Rates by length of the line, the longest first: polls, then arrivals.
 pub struct LineRates {
@@ -158,6 +160,8 @@ fn slowest(histogram: &str) -> anyhow::Result<(f64, f64)> {
 }
 
 /// Bytes of server memory per idle connection, each of which has polled once.
+///
+/// Opened one lot after the other: who is in work at the same moment needs more.
 pub fn idle(rig: &Rig, world: &World) -> anyhow::Result<f64> {
     onsale::http::sockets::raise_open_files_limit()?;
     // A server of its own, whose memory nothing else has stretched.
@@ -182,9 +186,12 @@ pub fn idle(rig: &Rig, world: &World) -> anyhow::Result<f64> {
     };
     let warm = open(200, 0)?;
     let before = server.memory()?;
-    let connections = open(IDLE, 200)?;
-    // A connection is idle when it has rested for a second, and freed memory goes back later.
-    std::thread::sleep(Duration::from_secs(4));
+    let mut connections = Vec::new();
+    for first in (0..IDLE).step_by(IDLE_LOT) {
+        connections.extend(open(IDLE_LOT, 200 + first)?);
+        // A connection gives its buffers up when it has rested for a second.
+        std::thread::sleep(Duration::from_millis(1_500));
+    }
     let after = server.memory()?;
     drop((warm, connections));
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

@@ -32,7 +32,7 @@ Returns
   {"closed", why, expired, active, more}  why: "paused", "not_open" or "sold_out"; nobody was promoted
   {"not_ready"}                           nothing changed: another generation
 
-Repeated, it is another tick: the pace bounds it. Cost: <= 200 promotions and 200 expiries.
+Repeated, it is another tick: the pace bounds it. Cost: <= 64 promotions and 64 expiries.
 ]]
 local run, epoch, waiting, active = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pace, settings, stats, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8]

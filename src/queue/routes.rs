@@ -48,10 +48,10 @@ impl FromFields for TokenRequest {
     }
 }
 
-/// Where a token stands.
-#[derive(Serialize, ToSchema)]
+/// Where a token stands, as an arrival and a poll are told.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct StandingView {
+pub struct StandingView {
     /// `<uuid>_<position>`: a secret of its owner. Only an arrival is told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -70,7 +70,9 @@ pub(crate) struct StandingView {
 }
 
 impl StandingView {
-    fn new(standing: &Standing, token: Option<String>) -> Self {
+    /// The answer of `standing`, with the token if it is to be told.
+    #[must_use]
+    pub fn new(standing: &Standing, token: Option<String>) -> Self {
         Self {
             token,
             queue_position: standing.position,

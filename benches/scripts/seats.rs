@@ -1,0 +1,113 @@
+//! Seats.
+
+use super::redis::Redis;
+use super::{Call, Case, DATE, LATER, case, hold};
+
+pub fn cases() -> Vec<Case> {
+    let list = include_str!("../../lua/seats/list.lua");
+    let mut cases = Vec::new();
+    for (name, source, sizes, tag, prepare) in [
+        (
+            "seats/hold",
+            include_str!("../../lua/seats/hold.lua"),
+            [1, 10],
+            "held",
+            take as fn(&mut Redis, usize, usize) -> Call,
+        ),
+        ("seats/holds", include_str!("../../lua/seats/holds.lua"), [1, 10], "holds", mine),
+        (
+            "seats/release",
+            include_str!("../../lua/seats/release.lua"),
+            [1, 10],
+            "released",
+            release,
+        ),
+        ("seats/dates", include_str!("../../lua/seats/dates.lua"), [1, 40], "dates", dates),
+        ("seats/sweep", include_str!("../../lua/seats/sweep.lua"), [1, 200], "swept", sweep),
+        (
+            "seats/restore",
+            include_str!("../../lua/seats/restore.lua"),
+            [1, 200],
+            "restored",
+            restore,
+        ),
+        (
+            "seats/correct",
+            include_str!("../../lua/seats/correct.lua"),
+            [1, 200],
+            "corrected",
+            correct,
+        ),
+    ] {
+        cases.extend(sizes.map(|size| case(name, source, size, tag, prepare)));
+    }
+    cases.extend(
+        [50, 50_000]
+            .map(|size| Case { setup: sell_most, ..case("seats/list", list, size, "list", read) }),
+    );
+    cases
+}
+
+fn take(redis: &mut Redis, size: usize, n: usize) -> Call {
+    hold(redis, n, 0);
+    redis.run(&format!("SET token 7:1:{}", LATER - 1_000));
+    let keys = ["run", "epoch", "token", "active", "paying", "holds", "stats"];
+    let call = Call::default().keys(&keys).keys(&["held", "hold", "sold", "version"]);
+    let call = call.key(format!("held:{DATE}")).key(format!("hold:{DATE}"));
+    let call = call.arg("r").arg("e").arg(n).arg(7).arg(format!("v{n}")).arg(DATE).arg(LATER);
+    let call = call.arg(100).arg(300_000).arg(60_000).arg(60_000).arg(3_600_000).arg(20);
+    (1..=size).fold(call, |call, seat| call.arg(seat).arg(format!("r{n}-{seat}")))
+}
+
+fn mine(redis: &mut Redis, size: usize, n: usize) -> Call {
+    hold(redis, n, size);
+    redis.run(&format!("RENAME held held:{DATE}"));
+    redis.run(&format!("RENAME hold hold:{DATE}"));
+    Call::default().key("holds").key(format!("held:{DATE}")).key(format!("hold:{DATE}"))
+}
+
+fn release(redis: &mut Redis, size: usize, n: usize) -> Call {
+    hold(redis, n, size);
+    let call = Call::default().keys(&["paying", "holds", "stats", "held", "hold", "version"]);
+    let call = call.arg(format!("v{n}")).arg(n).arg(7).arg(DATE).arg("asked");
+    (1..=size).fold(call, |call, seat| call.arg(seat).arg(format!("r{seat}")))
+}
+
+fn dates(_: &mut Redis, size: usize, _: usize) -> Call {
+    (0..size)
+        .fold(Call::default(), |call, n| call.key(format!("sold:{n}")).key(format!("held:{n}")))
+}
+
+fn sweep(redis: &mut Redis, size: usize, n: usize) -> Call {
+    for seat in 1..=size {
+        redis.run(&format!("ZADD held 1 {seat}"));
+        redis.run(&format!("HSET hold {seat} r:1:7:100:2"));
+    }
+    let call = Call::default().keys(&["held", "hold", "version", "stats"]);
+    call.arg(format!("v{n}")).arg(200)
+}
+
+fn restore(redis: &mut Redis, size: usize, n: usize) -> Call {
+    redis.run("DEL sold");
+    let call = Call::default().keys(&["rebuild", "sold", "held", "hold", "version", "stats"]);
+    (1..=size).fold(call.arg("").arg(format!("v{n}")), Call::arg)
+}
+
+fn correct(redis: &mut Redis, size: usize, n: usize) -> Call {
+    redis.run("SET version seen");
+    for seat in 1..=size {
+        redis.run(&format!("SETBIT sold {seat} 1"));
+    }
+    let call = Call::default().keys(&["sold", "version", "stats"]);
+    (1..=size).fold(call.arg("seen").arg(format!("v{n}")), Call::arg)
+}
+
+/// Half of the seats are sold, fifty are held.
+fn sell_most(redis: &mut Redis, size: usize) {
+    hold(redis, 1, 50);
+    redis.run(&format!("SETRANGE sold 0 {}", "U".repeat(size / 8)));
+}
+
+fn read(_: &mut Redis, _: usize, _: usize) -> Call {
+    Call::default().keys(&["version", "sold", "held"])
+}
