@@ -112,6 +112,13 @@ impl Pace {
         }
     }
 
+    /// There is more to send, after all.
+    fn has_more(&self, now: Instant) {
+        if self.is_resting() {
+            self.enter(Phase::Sending, now);
+        }
+    }
+
     /// hyper flushes the socket when it has given it everything.
     fn all_left(&self, now: Instant) {
         if self.state().0 == Phase::Sending {
@@ -192,6 +199,7 @@ impl AsyncWrite for PacedStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.pace.has_more(Instant::now());
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if polled.is_ready() {
             self.pace.bytes_left(Instant::now());
@@ -204,6 +212,7 @@ impl AsyncWrite for PacedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.pace.has_more(Instant::now());
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         if polled.is_ready() {
             self.pace.bytes_left(Instant::now());
@@ -260,8 +269,10 @@ mod tests {
 
         pace.all_left(at(1_015));
         assert!(pace.is_resting());
-        pace.bytes_left(at(1_015));
         assert_eq!(pace.deadline(at(1_015)), at(1_016), "then it is put away");
+        pace.has_more(at(1_016));
+        assert!(!pace.is_resting(), "what is not sent is not put away");
+        pace.all_left(at(1_016));
 
         pace.bytes_came(at(1_020));
         assert_eq!(pace.deadline(at(1_020)), at(1_025));
