@@ -1,10 +1,13 @@
 //! `onsale serve`: one server of a deployment.
 
+use std::time::Duration;
+
 use anyhow::Context;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, signals};
-use crate::app::App;
+use crate::app::{App, AppState};
 use crate::concerts::{Catalogue, file};
 use crate::config::{Config, Resolver, read_telemetry};
 use crate::{http, telemetry};
@@ -39,9 +42,18 @@ pub async fn run(
     if let Err(error) = http::sockets::raise_open_files_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let listener = http::sockets::listen(listen, limits.reuse_port)
-        .with_context(|| format!("cannot listen on {listen}"))?;
-    let app = App::start(config).await?;
+    let listener = || {
+        http::sockets::listen(listen, limits.reuse_port)
+            .with_context(|| format!("cannot listen on {listen}"))
+    };
+    // Who shares a port is dealt its connections at once, so it must be ready before.
+    let (listener, app) = if limits.reuse_port {
+        let app = App::start(config).await?;
+        wait_until_ready(&app).await;
+        (listener()?, app)
+    } else {
+        (listener()?, App::start(config).await?)
+    };
     tokio::spawn(reload.on_hangup(app.clone(), signals::reloads()?));
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
@@ -50,6 +62,16 @@ pub async fn run(
     tracing::info!(?report, "stopped");
     app.stop().await;
     Ok(())
+}
+
+/// How long a server that shares its port waits for its stores; then it says what is missing.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+async fn wait_until_ready(app: &AppState) {
+    let deadline = Instant::now() + READY_WITHIN;
+    while Instant::now() < deadline && !app.readiness.missing().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// How the catalogue is read again.
