@@ -36,7 +36,7 @@ pub(super) async fn read(
         return Err(too_large(limits));
     }
     // Boxed, because a handler's future has room for this one even when there is no body.
-    Box::pin(arrival(body, limits)).await
+    Box::pin(context::waiting_for_client(arrival(body, limits))).await?
 }
 
 /// The bytes of a body, within its deadline.

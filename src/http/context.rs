@@ -1,4 +1,5 @@
-//! What belongs to the request at hand and is needed in odd places: its id and its input limits.
+//! What belongs to the request at hand and is needed in odd places: its id, its input limits, and
+//! where it is counted.
 //!
 //! [`crate::http::front`] sets it around every handler as a task local, which costs no
 //! allocation and no argument in every signature. A task that a handler spawns does not inherit
@@ -11,6 +12,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 use super::config::HttpConfig;
+use super::problem::Problem;
+use super::room::Place;
 
 /// The header that carries the request id, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -99,6 +102,8 @@ fn is_plain(id: &[u8]) -> bool {
 pub(super) struct RequestContext {
     pub id: RequestId,
     pub limits: BodyLimits,
+    /// Where it is counted as in work; none if it is not.
+    pub place: Option<Place>,
 }
 
 /// How much body a request may have, and how long it may take to arrive.
@@ -127,6 +132,18 @@ pub(super) fn body_limits() -> BodyLimits {
         .unwrap_or_else(|_| BodyLimits::from(&HttpConfig::default()))
 }
 
+/// Waits for the client, during which the request at hand is not in work.
+///
+/// # Errors
+///
+/// 503 if too many requests are in work afterwards.
+pub(super) async fn waiting_for_client<F: Future>(client: F) -> Result<F::Output, Problem> {
+    match CONTEXT.try_with(|context| context.place.clone()) {
+        Ok(Some((room, priority))) => room.step_out(priority, client).await,
+        _ => Ok(client.await),
+    }
+}
+
 /// Runs `inner` as the handling of one request.
 pub(super) fn scope<F: Future>(
     context: RequestContext,
@@ -137,7 +154,8 @@ pub(super) fn scope<F: Future>(
 
 /// Runs `inner` under a request id without being inside a request.
 pub(super) fn with_id<R>(id: RequestId, inner: impl FnOnce() -> R) -> R {
-    let context = RequestContext { id, limits: BodyLimits::from(&HttpConfig::default()) };
+    let limits = BodyLimits::from(&HttpConfig::default());
+    let context = RequestContext { id, limits, place: None };
     CONTEXT.sync_scope(context, inner)
 }
 

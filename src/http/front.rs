@@ -1,4 +1,4 @@
-//! What stands in front of every handler: request id, in-flight limit, caught panics, one log line.
+//! What stands in front of every handler: request id, limits, caught panics, one log line.
 //!
 //! Not a middleware of the router: each of those costs every request two allocations, a clone of
 //! the route and a copy of its future.
@@ -10,7 +10,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -23,15 +23,15 @@ use tower::Service;
 use super::config::HttpConfig;
 use super::context::{self, BodyLimits, RequestContext, RequestId, X_REQUEST_ID};
 use super::problem::{self, Code, FailureCause, Problem};
-use super::routing::{Paths, Priority};
+use super::room::Room;
+use super::routing::Paths;
 
 /// A finished table of routes with everything of this module in front of it.
 pub struct Front {
     router: Router,
     paths: Paths,
     limits: BodyLimits,
-    in_work: AtomicUsize,
-    in_work_max: usize,
+    room: Arc<Room>,
 }
 
 impl Front {
@@ -41,8 +41,7 @@ impl Front {
             router: router.fallback(not_found).method_not_allowed_fallback(method_not_allowed),
             paths,
             limits: BodyLimits::from(config),
-            in_work: AtomicUsize::new(0),
-            in_work_max: config.requests_max,
+            room: Arc::new(Room::new(config.requests_max)),
         }
     }
 
@@ -53,9 +52,11 @@ impl Front {
         let method = request.method().clone();
         let path = self.paths.find(request.uri().path());
 
-        let mut response = context::scope(RequestContext { id, limits: self.limits }, async {
-            let Some(_in_work) = self.admit(path.priority) else {
-                return overloaded();
+        let place = Some((self.room.clone(), path.priority));
+        let context = RequestContext { id, limits: self.limits, place };
+        let mut response = context::scope(context, async {
+            let Some(_in_work) = self.room.enter(path.priority) else {
+                return Room::full().into_response();
             };
             let handled = self.router.clone().call(request);
             match AssertUnwindSafe(handled).catch_unwind().await {
@@ -69,22 +70,6 @@ impl Front {
         log(&Finished { method: &method, route: path.template, id: &id, started }, &response);
         response
     }
-
-    /// Counts a request in, if there is room for one of its kind.
-    fn admit(&self, priority: Priority) -> Option<InWork<'_>> {
-        let in_work = InWork(&self.in_work);
-        let before = self.in_work.fetch_add(1, Ordering::Relaxed);
-        (before < priority.share(self.in_work_max)).then_some(in_work)
-    }
-}
-
-/// Counts its request out.
-struct InWork<'a>(&'a AtomicUsize);
-
-impl Drop for InWork<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 async fn not_found() -> Problem {
@@ -94,10 +79,6 @@ async fn not_found() -> Problem {
 /// axum adds `Allow`.
 async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(Code::MethodNotAllowed).detail(format!("this path does not take {method}"))
-}
-
-fn overloaded() -> Response {
-    Problem::new(Code::Overloaded).detail("too many requests are in work here").into_response()
 }
 
 /// A bug: the client learns nothing but the request id, the log everything.

@@ -30,6 +30,7 @@ mod json;
 mod pace;
 pub mod problem;
 mod query;
+mod room;
 pub mod routing;
 pub mod server;
 pub mod sockets;

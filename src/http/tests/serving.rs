@@ -231,3 +231,29 @@ async fn an_answer_in_parts_is_not_cut_off_by_a_rest() {
     let answer = server.exchange(&request("GET /parts", "", "")).await;
     assert!(answer.body.contains("one ") && answer.body.contains("two"), "{}", answer.body);
 }
+
+async fn half_a_body(server: &TestServer) -> Client {
+    let mut slow = server.connect().await;
+    let head = "POST /wish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    slow.send(format!("{head}Content-Length: 12\r\n\r\n{{\"user").as_bytes()).await;
+    slow
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_keeps_nobody_out() {
+    let config = HttpConfig { requests_max: 1, ..HttpConfig::default() };
+    let server = TestServer::start(routes(), config);
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(half_a_body(&server).await);
+        let answer = server.exchange(&request("GET /nothing", "", "")).await;
+        assert_eq!(answer.status, 200, "after {} half bodies", slow.len());
+    }
+    for mut client in slow.drain(..10) {
+        client.send(b"Id\":7}").await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    // Those that gave up are not counted any more either.
+    drop(slow);
+    assert_eq!(server.exchange(&request("GET /nothing", "", "")).await.status, 200);
+}
