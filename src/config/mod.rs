@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -307,7 +308,7 @@ fn read_jwt(resolver: &mut Resolver) -> Auth {
     }
     let (audience, issuer) = (resolver.text("jwt_audience"), resolver.text("jwt_issuer"));
     match JwtVerifier::new(secret, jwks.as_deref(), audience, issuer) {
-        Ok(verifier) => Auth::Jwt(Box::new(verifier)),
+        Ok(verifier) => Auth::Jwt(Arc::new(verifier)),
         Err(rule) => {
             resolver.fault("jwks", rule);
             Auth::Trust
