@@ -139,6 +139,7 @@ serve_on() { # serve_on <address>
     ONSALE_REDIS_URL="redis+unix://$data/redis/redis.sock" \
     ONSALE_DATABASE_URL="postgres://onsale@localhost/onsale?host=$data/postgres&port=5432&sslmode=disable" \
     ONSALE_TOKEN_KEY="$(cat "$data/token-key")" ONSALE_TRUST_USER_IDS=true ONSALE_DEFAULT_CONCERT=1 \
+    ONSALE_ARRIVALS_PER_ADDRESS=0 ONSALE_POLLS_PER_ADDRESS=0 \
     "$onsale" serve
   serve=$pid
   target=$url

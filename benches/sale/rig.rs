@@ -142,6 +142,8 @@ impl ServerOptions {
             .env("ONSALE_TOKEN_KEY", &self.token_key)
             .env("ONSALE_TRUST_USER_IDS", "true")
             .env("ONSALE_CONCERTS", &self.catalogue)
+            .env("ONSALE_ARRIVALS_PER_ADDRESS", "0")
+            .env("ONSALE_POLLS_PER_ADDRESS", "0")
             .env("ONSALE_CLAIM_TTL", "10m")
             .env("ONSALE_ACTIVE_TTL", "2h")
             .env("ONSALE_SESSION_MAX", "6h")

@@ -84,10 +84,7 @@ impl Config {
         let auth = read_auth(&mut resolver);
         let http = read_http(&mut resolver);
         let stores = read_stores(&mut resolver);
-        let admin_token = resolver.text("admin_token").map(SecretString::from);
-        if resolver.text("admin_token").is_some_and(|token| token.len() < 16) {
-            resolver.fault("admin_token", "must have at least 16 characters");
-        }
+        let admin_token = read_admin_token(&mut resolver);
         let faults = resolver.into_faults();
         match token_keys {
             Some(token_keys) if faults.is_empty() => Ok(Self {
@@ -206,11 +203,17 @@ fn read_payments(resolver: &mut Resolver, seats: &SeatsConfig) -> PaymentsConfig
 }
 
 fn read_http(resolver: &mut Resolver) -> HttpConfig {
+    let otherwise = HttpConfig::default();
+    resolver.default_to("arrivals_per_address", || otherwise.arrivals_per_address.to_string());
+    resolver.default_to("polls_per_address", || otherwise.polls_per_address.to_string());
     HttpConfig {
         connections_max: resolver.number("connections_max", 1..=1_000_000),
         reuse_port: resolver.flag("reuse_port"),
         requests_max: resolver.number("requests_max", 1..=1_000_000),
-        ..HttpConfig::default()
+        arrivals_per_address: resolver.number("arrivals_per_address", 0..=1_000_000),
+        polls_per_address: resolver.number("polls_per_address", 0..=1_000_000),
+        proxy_hops: resolver.number("proxy_hops", 0..=8),
+        ..otherwise
     }
 }
 
@@ -266,6 +269,17 @@ fn read_token_keys(resolver: &mut Resolver) -> Option<TokenKeys> {
             None
         }
     }
+}
+
+fn read_admin_token(resolver: &mut Resolver) -> Option<SecretString> {
+    let token = resolver.text("admin_token")?;
+    // Anything else could not be sent as a bearer token.
+    if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        resolver
+            .fault("admin_token", "must have at least 16 characters, all of them visible ASCII");
+        return None;
+    }
+    Some(SecretString::from(token))
 }
 
 fn read_auth(resolver: &mut Resolver) -> Auth {

@@ -82,7 +82,10 @@ pub const SETTINGS: &[Setting] = &[
         "token_key",
         "32 bytes in hex or base64; several with commas: the first signs, all verify (`onsale dev` makes one)",
     ),
-    secret("admin_token", "Bearer token of the operators' routes; none: they are closed"),
+    secret(
+        "admin_token",
+        "Bearer token of the operators' routes, at least 16 characters; none: they are closed",
+    ),
     setting(
         "auth",
         Some("trust"),
@@ -93,7 +96,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("false"),
         "true: a gateway has checked every userId. `serve` refuses auth=trust without it",
     ),
-    secret("jwt_secret", "HS256 secret of the JWTs"),
+    secret("jwt_secret", "HS256 secret of the JWTs, at least 32 characters"),
     setting("jwks", None, "Path of a JWKS file with the public keys of the JWTs"),
     setting("jwt_audience", None, "The `aud` that a JWT must carry"),
     setting("jwt_issuer", None, "The `iss` that a JWT must carry"),
@@ -109,6 +112,21 @@ pub const SETTINGS: &[Setting] = &[
         "requests_max",
         Some("8192"),
         "The most requests in work, above it 503 (seats 0.9 of it, polls 0.8, arrivals 0.7), 1 to 1000000",
+    ),
+    setting(
+        "arrivals_per_address",
+        None,
+        "The most arrivals per second of one client address (IPv6: /64), ten times as many at once, 0 (no limit) to 1000000 [default: 100; dev: 0]",
+    ),
+    setting(
+        "polls_per_address",
+        None,
+        "The same for polls, 0 (no limit) to 1000000 [default: 500; dev: 0]",
+    ),
+    setting(
+        "proxy_hops",
+        Some("0"),
+        "How many trusted proxies append to X-Forwarded-For before this server is asked, 0 to 8",
     ),
     setting(
         "log",

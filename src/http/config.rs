@@ -28,11 +28,32 @@ pub struct HttpConfig {
     pub reuse_port: bool,
 
     /// The most requests in work at one moment; one more is answered 503 `overloaded`. Payments may
-    /// take all of it, the others less: see [`super::Priority`].
+    /// take all of it, the others less: see [`super::Priority`]. A request whose body is still on
+    /// its way is not in work.
     ///
     /// Protects everybody's latency: what cannot be served soon is refused at once. Too low:
     /// a burst is refused although Redis and PostgreSQL could have taken it.
     pub requests_max: usize,
+
+    /// The most arrivals per second of one client address (IPv6: of one /64), ten times as many at
+    /// once; one more is answered 429 `too-many-requests`. 0: no limit.
+    ///
+    /// Protects the line against one machine that takes thousands of places. Too low: people
+    /// behind one address of a company, a campus or a mobile network are turned away.
+    pub arrivals_per_address: u32,
+
+    /// The same for polls.
+    ///
+    /// Protects everybody's polls against clients that do not wait for `pollAfter`. Too low: as
+    /// for arrivals, and whoever cannot poll learns too late that it is their turn.
+    pub polls_per_address: u32,
+
+    /// How many trusted proxies stand before this server, each of which appends to
+    /// `X-Forwarded-For` whom it was asked by. 0: clients connect to this server itself.
+    ///
+    /// Too low: all clients seem to have a proxy's address and share one limit. Too high: clients
+    /// choose their address.
+    pub proxy_hops: usize,
 
     /// From the first byte of a request to the end of its head; also from accepting a connection
     /// to its first byte. Later the connection is closed.
@@ -65,6 +86,9 @@ impl Default for HttpConfig {
             connections_max: 16_384,
             reuse_port: false,
             requests_max: 8_192,
+            arrivals_per_address: 100,
+            polls_per_address: 500,
+            proxy_hops: 0,
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
@@ -117,6 +141,9 @@ mod tests {
             connections_max: 0,
             reuse_port: false,
             requests_max: 0,
+            arrivals_per_address: 0,
+            polls_per_address: 0,
+            proxy_hops: 0,
             header_timeout: Duration::ZERO,
             idle_timeout: Duration::MAX,
             body_timeout: Duration::ZERO,

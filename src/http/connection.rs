@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
-use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -52,13 +51,12 @@ pub(super) struct Orders {
 /// Between two requests of a poller lie seconds, in which hyper would keep 16 KiB of buffers. So a
 /// connection that rests is taken apart, and put together again for its next request.
 pub(super) async fn run(
-    stream: TcpStream,
+    mut socket: Socket,
     front: Arc<Front>,
     http: &http1::Builder,
     patience: Patience,
     orders: Orders,
 ) -> End {
-    let mut socket = Socket { stream, unused: Bytes::new() };
     loop {
         // Boxed, so that a resting connection is as small as its socket.
         match Box::pin(serve(socket, front.clone(), http, patience, &orders)).await {
@@ -98,6 +96,7 @@ async fn serve(
     orders: &Orders,
 ) -> Turn {
     let now = Instant::now();
+    let peer = socket.peer;
     let pace = Pace::new(patience, now);
     let io = TokioIo::new(PacedStream::new(socket, pace.clone()));
     let service_pace = pace.clone();
@@ -105,7 +104,7 @@ async fn serve(
         service_pace.working(Instant::now());
         let (front, pace) = (front.clone(), service_pace.clone());
         async move {
-            let answer = front.answer(request.map(into_body)).await;
+            let answer = front.answer(request.map(into_body), peer).await;
             // Only of one that is sent at once it is known when all of it has left.
             if answer.body().size_hint().exact().is_some() {
                 pace.answered(Instant::now());
@@ -133,7 +132,7 @@ async fn serve(
         None => {
             let parts = served.connection.into_parts();
             let stream = parts.io.into_inner().into_inner();
-            Turn::Rests(Socket { stream, unused: parts.read_buf })
+            Turn::Rests(Socket { stream, peer, unused: parts.read_buf })
         }
         Some(End::TooSlow) if in_head => {
             let stream = served.connection.into_parts().io.into_inner().into_inner();

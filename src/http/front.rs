@@ -9,6 +9,7 @@
 //! the query, which may hold a token.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,7 @@ use super::context::{self, BodyLimits, RequestContext, RequestId, X_REQUEST_ID};
 use super::problem::{self, Code, FailureCause, Problem};
 use super::room::Room;
 use super::routing::Paths;
+use super::throttle::Throttle;
 
 /// A finished table of routes with everything of this module in front of it.
 pub struct Front {
@@ -32,6 +34,7 @@ pub struct Front {
     paths: Paths,
     limits: BodyLimits,
     room: Arc<Room>,
+    throttle: Throttle,
 }
 
 impl Front {
@@ -42,11 +45,12 @@ impl Front {
             paths,
             limits: BodyLimits::from(config),
             room: Arc::new(Room::new(config.requests_max)),
+            throttle: Throttle::new(config),
         }
     }
 
-    /// Answers one request; whatever happens, with an answer.
-    pub async fn answer(&self, request: Request) -> Response {
+    /// Answers one request of `peer`; whatever happens, with an answer.
+    pub async fn answer(&self, request: Request, peer: IpAddr) -> Response {
         let started = Instant::now();
         let id = RequestId::from_headers(request.headers());
         let method = request.method().clone();
@@ -55,6 +59,11 @@ impl Front {
         let place = Some((self.room.clone(), path.priority));
         let context = RequestContext { id, limits: self.limits, place };
         let mut response = context::scope(context, async {
+            if let Err(problem) =
+                self.throttle.admit(path.priority, peer, request.headers(), started)
+            {
+                return problem.into_response();
+            }
             let Some(_in_work) = self.room.enter(path.priority) else {
                 return Room::full().into_response();
             };

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
 //! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`routing`] and
-//! [`front`] (what stands before every handler), [`server`] (connections and their deadlines).
+//! [`front`] (what stands before every handler), [`throttle`] (how often one address may ask),
+//! [`server`] (connections and their deadlines).
 //!
 //! # Invariants
 //!
@@ -35,6 +36,7 @@ pub mod routing;
 pub mod server;
 pub mod sockets;
 pub mod store_errors;
+mod throttle;
 
 #[cfg(test)]
 mod tests;

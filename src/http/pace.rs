@@ -6,6 +6,7 @@
 //! would ring too late.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,6 +150,8 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub stream: TcpStream,
+    /// Who is at its other end.
+    pub peer: IpAddr,
     /// What was read of it, and not used.
     pub unused: Bytes,
 }
@@ -163,7 +166,7 @@ pub(super) struct PacedStream {
 
 impl PacedStream {
     pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
-        let Socket { stream, unused } = socket;
+        let Socket { stream, unused, .. } = socket;
         Self { stream, unused, pace }
     }
 

@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use super::config::{HEAD_BYTES_MIN, HttpConfig};
 use super::connection::{self, Orders};
 use super::front::Front;
-use super::pace::Patience;
+use super::pace::{Patience, Socket};
 
 /// The most connections that are being told 503 at one moment; one more is closed without a word.
 const REFUSALS_MAX: usize = 512;
@@ -64,8 +65,9 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let count = if server.admit(stream) {
+            Ok((stream, peer)) => {
+                let socket = Socket { stream, peer: peer.ip(), unused: Bytes::new() };
+                let count = if server.admit(socket) {
                     &mut report.connections
                 } else {
                     &mut report.refused
@@ -112,14 +114,14 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own, or refuses it; tells which.
-    fn admit(&self, stream: TcpStream) -> bool {
+    fn admit(&self, socket: Socket) -> bool {
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-            self.refuse(stream);
+            self.refuse(socket.stream);
             return false;
         };
         // Answers are one small write each; without this one may wait 40 ms for an ACK. It can
         // fail only if the peer has gone already.
-        let _ = stream.set_nodelay(true);
+        let _ = socket.stream.set_nodelay(true);
         let (front, http, patience) = (self.front.clone(), self.http.clone(), self.patience);
         let orders = Orders {
             // A child each, so that ten thousand tasks do not share one lock at every poll.
@@ -127,7 +129,7 @@ impl Server {
             abandon: self.abandon.clone(),
         };
         self.tasks.spawn(async move {
-            let end = connection::run(stream, front, &http, patience, orders).await;
+            let end = connection::run(socket, front, &http, patience, orders).await;
             tracing::trace!(?end, "connection");
             drop(permit);
         });

@@ -18,7 +18,7 @@ async fn ask(line: &str, content_type: &str, body: impl Into<Vec<u8>>) -> (u16, 
         request = request.header("Content-Type", content_type);
     }
     let front = routes().finish((), &HttpConfig::default());
-    let answer = front.answer(request.body(Body::from(body)).unwrap()).await;
+    let answer = front.answer(request.body(Body::from(body)).unwrap(), [127, 0, 0, 1].into()).await;
     let status = answer.status().as_u16();
     let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())

@@ -5,6 +5,7 @@ mod inputs;
 mod numbers;
 mod serving;
 mod surroundings;
+mod throttling;
 
 use std::net::SocketAddr;
 use std::time::Duration;

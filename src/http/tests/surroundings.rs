@@ -126,7 +126,7 @@ async fn the_log_has_one_line_per_request_and_no_secret() {
             .header("X-Request-Id", "req-1")
             .body(Body::empty())
             .unwrap();
-        front.answer(request).await;
+        front.answer(request, [127, 0, 0, 1].into()).await;
     }
     drop(guard);
 

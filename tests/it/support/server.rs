@@ -63,6 +63,8 @@ impl Deployment {
             "token_key" => Some(TOKEN_KEY.to_owned()),
             "trust_user_ids" => Some("true".to_owned()),
             "database_connections" => Some("6".to_owned()),
+            // All clients of a test have one address.
+            "arrivals_per_address" | "polls_per_address" => Some("0".to_owned()),
             _ => None,
         };
         let set = self.settings.iter().rev().find(|(given, _)| *given == name);
