@@ -12,7 +12,7 @@ use crate::concerts::{Concerts, Gates};
 use crate::config::Config;
 use crate::http::front::Front;
 use crate::http::{HttpConfig, Priority, Routes};
-use crate::ops::Readiness;
+use crate::ops::{Operators, Overview, Readiness};
 use crate::payments::Payments;
 use crate::queue::Queue;
 use crate::redis::{LuaScript, Redis};
@@ -37,6 +37,10 @@ pub struct App {
     pub auth: Auth,
     /// Whether this server can do its work, and if not, what is missing.
     pub readiness: Readiness,
+    /// Who is an operator.
+    pub operators: Operators,
+    /// What operators see.
+    pub overview: Overview,
     redis: Redis,
     database: sqlx::PgPool,
     http: HttpConfig,
@@ -86,6 +90,7 @@ impl App {
         );
         add_jobs(&scheduler, &queue, &seats, &payments).await?;
         scheduler.start().await?;
+        let overview = Overview::new(redis.clone(), concerts.clone(), queue.clone());
         Ok(Arc::new(Self {
             concerts,
             queue,
@@ -93,6 +98,8 @@ impl App {
             payments,
             auth: config.auth,
             readiness,
+            operators: Operators::new(config.admin_token.as_ref()),
+            overview,
             redis,
             database,
             http: config.http,
@@ -103,7 +110,7 @@ impl App {
     /// Every route of the API.
     #[must_use]
     pub fn routes() -> Routes<AppState> {
-        use Priority::{Arrival, Health, Payment, Seats, Status};
+        use Priority::{Arrival, Health, Operation, Payment, Seats, Status};
         Routes::new()
             // The line.
             .route(
@@ -128,6 +135,7 @@ impl App {
             // Operation.
             .route("/healthz", Health, get(ops::routes::show_health))
             .route("/readyz", Health, get(ops::routes::show_readiness))
+            .route("/admin/concerts", Operation, get(ops::routes::list_concerts))
             .route("/openapi.json", Arrival, get(openapi::show_description))
     }
 

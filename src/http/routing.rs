@@ -15,6 +15,8 @@ pub enum Priority {
     /// Served whatever happens: a balancer that takes a busy server for a dead one sends its load
     /// to the others.
     Health,
+    /// Operators: when a server is full is when they have to look.
+    Operation,
     /// Money.
     Payment,
     /// Seats: dates, lists, holds.
@@ -31,7 +33,7 @@ impl Priority {
     pub(super) const fn share(self, most: usize) -> usize {
         let tenths = match self {
             Self::Health => return usize::MAX,
-            Self::Payment => 10,
+            Self::Operation | Self::Payment => 10,
             Self::Seats => 9,
             Self::Status => 8,
             Self::Arrival => 7,

@@ -64,7 +64,7 @@ fn line() -> Vec<Operation> {
             .query::<TokenRequest>()
             .token(true)
             .answers::<LeftView>(200, "The place and its holds are given up.")
-            .refuses(&[Code::PaymentInProgress, Code::OutcomeUnknown]),
+            .refuses(&[Code::PaymentInProgress, Code::OutcomeUnknown, Code::TooManyRequests]),
     ]
 }
 
@@ -147,7 +147,7 @@ fn money() -> Vec<Operation> {
 }
 
 fn operation() -> Vec<Operation> {
-    use ops::routes::Health;
+    use ops::routes::{ConcertsView, Health};
     let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
     vec![
         Operation::new(HttpMethod::Get, "/healthz", "show_health", "Whether this process answers")
@@ -160,8 +160,18 @@ fn operation() -> Vec<Operation> {
         )
         .answers::<Health>(200, "It can.")
         .refuses(&[Code::NotReady]),
+        Operation::new(
+            HttpMethod::Get,
+            "/admin/concerts",
+            "list_concerts",
+            "How every sale goes, for operators",
+        )
+        .operators_only()
+        .answers::<ConcertsView>(200, "Every concert of the catalogue, by id.")
+        .refuses(&[Code::RedisUnavailable, Code::NotReady]),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
-            .answers_as(200, "OpenAPI 3.1.", any()),
+            .answers_as(200, "OpenAPI 3.1.", any())
+            .refuses(&[Code::TooManyRequests]),
     ]
 }
 

@@ -14,7 +14,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use super::security::{BEARER, TOKEN_HEADER, TOKEN_QUERY};
+use super::security::{BEARER, OPERATOR, TOKEN_HEADER, TOKEN_QUERY};
 use crate::http::{Code, FieldSpec, FromFields, Kind};
 use crate::seats::SeatSelection;
 use crate::words::{ChargeAmount, ConcertId, SeatNumber, UserId};
@@ -131,6 +131,13 @@ impl Operation {
             Code::UserHasToken,
             Code::OutcomeUnknown,
         ])
+    }
+
+    /// The operators' token, as a bearer token.
+    pub fn operators_only(mut self) -> Self {
+        let bearer = SecurityRequirement::new(OPERATOR, [""; 0]);
+        self.builder = self.builder.securities(Some([bearer]));
+        self.refuses(&[Code::Unauthenticated, Code::BadRequest])
     }
 
     /// Refusals in addition to those that follow from the input.

@@ -1,6 +1,11 @@
-//! Operation: whether this server is alive, whether it can do its work, and what is missing.
+//! Operation: whether this server is alive, whether it can do its work, and what is missing; and
+//! what operators see, who alone may look.
 
+pub mod operators;
+pub mod overview;
 pub mod readiness;
 pub mod routes;
 
+pub use operators::{Operator, Operators};
+pub use overview::Overview;
 pub use readiness::Readiness;

@@ -1,10 +1,12 @@
-//! `GET /healthz` and `GET /readyz`.
+//! `GET /healthz`, `GET /readyz`, and what operators may ask.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Operator;
+use super::overview::ConcertOverview;
 use crate::app::AppState;
 use crate::http::answer::Json;
 use crate::http::{Code, Problem};
@@ -32,4 +34,18 @@ pub async fn show_readiness(State(app): State<AppState>) -> Response {
             .into_response();
     }
     Problem::new(Code::NotReady).detail(missing.join("; ")).with("missing", missing).into_response()
+}
+
+/// All concerts of the catalogue.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConcertsView {
+    concerts: Vec<ConcertOverview>,
+}
+
+/// `GET /admin/concerts`: how every sale goes, for operators.
+///
+/// Answers 200; 401 `unauthenticated` without the operators' token; 503 while Redis does not answer.
+pub async fn list_concerts(_: Operator, State(app): State<AppState>) -> Result<Response, Problem> {
+    let concerts = app.overview.concerts().await?;
+    Ok(Json(ConcertsView { concerts }).into_response())
 }

@@ -146,7 +146,7 @@ impl Line {
         Err(QueueError::NotReady)
     }
 
-    fn reading(&self, concert: &Concert, row: BoardRow) -> BoardReading {
+    pub(super) fn reading(&self, concert: &Concert, row: BoardRow) -> BoardReading {
         let settings = LineSettings {
             capacity: knob(row.capacity.as_deref())
                 .unwrap_or(concert.capacity.unwrap_or(self.config.capacity)),

@@ -74,7 +74,7 @@ pub enum QueueError {
 
 impl QueueError {
     /// A failure of a read.
-    pub(super) fn read(error: RedisError) -> Self {
+    pub(crate) fn read(error: RedisError) -> Self {
         Self::Read(Arc::new(error))
     }
 

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::arrivals::{Arrived, Stands};
 use super::line::Line;
-use super::scripts::Settled;
+use super::scripts::{ReadBoard, Settled};
 use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
-use super::{Board, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};
+use super::{Board, BoardFacts, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};
 use crate::concerts::{Concert, Concerts, Gates};
 use crate::redis::{Redis, RedisError};
 use crate::words::{ConcertId, Place, UserId};
@@ -191,6 +191,14 @@ impl Queue {
     /// A board of `concert` that may answer polls now.
     pub async fn board(&self, concert: &Arc<Concert>) -> Result<Arc<Board>, QueueError> {
         self.line(concert.id).board().await
+    }
+
+    /// The line of `concert` as Redis has it now: a read of its own, which makes no board.
+    pub async fn facts(&self, concert: &Arc<Concert>) -> Result<BoardFacts, QueueError> {
+        // No dead number is asked for.
+        let call = ReadBoard { concert, after: u64::MAX, limit: 1 };
+        let row = self.0.redis.run(&call).await.map_err(QueueError::read)?;
+        Ok(self.line(concert.id).reading(concert, row).facts)
     }
 
     /// Makes sure that Redis gives no number of `concert` twice.

@@ -1,0 +1,128 @@
+//! What operators see of every concert of the catalogue: numbers that Redis has anyway.
+//!
+//! Two reads per concert, whose cost does not depend on how many people are in line: the script that
+//! boards are made of, and the hash of counters. Between the two a moment may pass.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::concerts::{Concert, Concerts};
+use crate::queue::{Queue, QueueError};
+use crate::redis::Redis;
+use crate::words::ConcertId;
+
+/// How many concerts are read at a time.
+const CONCERTS_AT_ONCE: usize = 16;
+
+/// Reads the concerts of a catalogue.
+pub struct Overview {
+    redis: Redis,
+    concerts: Concerts,
+    queue: Queue,
+}
+
+/// One concert at one moment.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConcertOverview {
+    concert_id: ConcertId,
+    name: String,
+    /// People in line.
+    waiting: u64,
+    /// Active tokens that have not expired.
+    active: u64,
+    /// The most active tokens: the live setting, else the concert's, else the server's.
+    capacity: u32,
+    /// The most promotions per second, as for `capacity`.
+    batch: u32,
+    /// Whether an operator halted promotion.
+    paused: bool,
+    /// Over all dates.
+    sold: u64,
+    /// Over all dates.
+    seats: u64,
+    stats: Stats,
+}
+
+/// The counters of `{c<id>}:stats`; `docs/redis-keys.md` says what each counts.
+#[derive(Debug, Serialize, ToSchema)]
+struct Stats {
+    issued: u64,
+    promoted: u64,
+    claimed: u64,
+    expired: u64,
+    left: u64,
+    consumed: u64,
+    held: u64,
+    released: u64,
+    lapsed: u64,
+    sold: u64,
+    displaced: u64,
+    corrected: u64,
+}
+
+impl Stats {
+    /// What was never counted is 0.
+    fn of(fields: Vec<(String, String)>) -> Self {
+        let fields: HashMap<_, _> = fields.into_iter().collect();
+        let count = |name: &str| fields.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Self {
+            issued: count("issued"),
+            promoted: count("promoted"),
+            claimed: count("claimed"),
+            expired: count("expired"),
+            left: count("left"),
+            consumed: count("consumed"),
+            held: count("held"),
+            released: count("released"),
+            lapsed: count("lapsed"),
+            sold: count("sold"),
+            displaced: count("displaced"),
+            corrected: count("corrected"),
+        }
+    }
+}
+
+impl Overview {
+    /// Of these.
+    #[must_use]
+    pub fn new(redis: Redis, concerts: Concerts, queue: Queue) -> Self {
+        Self { redis, concerts, queue }
+    }
+
+    /// Every concert, by id.
+    ///
+    /// # Errors
+    ///
+    /// If Redis does not answer for any of them.
+    pub async fn concerts(&self) -> Result<Vec<ConcertOverview>, QueueError> {
+        let concerts: Vec<_> = self.concerts.load().iter().cloned().collect();
+        futures::stream::iter(concerts)
+            .map(|concert| async move { self.concert(&concert).await })
+            .buffered(CONCERTS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn concert(&self, concert: &Arc<Concert>) -> Result<ConcertOverview, QueueError> {
+        let (facts, stats) =
+            tokio::join!(self.queue.facts(concert), self.redis.hash(&concert.keys.stats));
+        let (facts, stats) = (facts?, stats.map_err(QueueError::read)?);
+        Ok(ConcertOverview {
+            concert_id: concert.id,
+            name: concert.name.clone(),
+            waiting: facts.waiting,
+            active: facts.active,
+            capacity: facts.settings.capacity,
+            batch: facts.settings.batch,
+            paused: facts.settings.paused,
+            sold: facts.sold,
+            seats: facts.seats,
+            stats: Stats::of(stats),
+        })
+    }
+}
