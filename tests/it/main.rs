@@ -22,4 +22,5 @@ mod queue_promotion;
 mod queue_rush;
 mod queue_scripts;
 mod seats;
+mod security;
 mod support;

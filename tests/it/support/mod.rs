@@ -12,6 +12,7 @@ use onsale::redis::{ConcertKeys, LuaScript, Redis, RedisConfig};
 use onsale::words::{ConcertId, SeatNumber, Won};
 
 pub mod line;
+pub mod process;
 pub mod raw_redis;
 pub mod server;
 

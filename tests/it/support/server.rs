@@ -177,6 +177,27 @@ impl Answer {
 }
 
 impl TestServer {
+    /// A server that somebody else runs.
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            stop: CancellationToken::new(),
+            serving: Arc::new(tokio::spawn(async {})),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// The same server for somebody whose every request carries `Authorization: Bearer`.
+    pub fn bearing(&self, token: &str) -> Self {
+        let mut headers = reqwest::header::HeaderMap::new();
+        let value = format!("Bearer {token}").parse().expect("a token");
+        headers.insert(reqwest::header::AUTHORIZATION, value);
+        let http = reqwest::Client::builder().default_headers(headers).build();
+        let mut server = Self::at(self.address);
+        server.http = http.expect("a client");
+        server
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -1,0 +1,132 @@
+//! A server in a process of its own: the real binary, with its real log and its real limits.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use onsale::concerts::Concert;
+use onsale::config::settings::SETTINGS;
+use tokio::process::{Child, Command};
+
+use super::server::{Deployment, TestServer};
+
+/// A running `onsale serve`; dropping it kills it.
+pub struct ServerProcess {
+    /// Its routes, for asking.
+    pub server: TestServer,
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+/// How a process ended that did not start to serve.
+pub struct Refusal {
+    pub exit_code: Option<i32>,
+    pub said: String,
+}
+
+impl ServerProcess {
+    /// Starts one and waits until it is ready. Its log filter must let `info` through.
+    pub async fn start(deployment: &Deployment) -> Self {
+        let process = Self::start_unready(deployment).await;
+        let ready = || async { process.server.get("/readyz").await.status == 200 };
+        super::eventually("the process is ready", ready).await;
+        process
+    }
+
+    /// Starts one, whatever its stores do.
+    pub async fn start_unready(deployment: &Deployment) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        let child = command(deployment, &folder).stderr(log).spawn().expect("the server starts");
+        let path = folder.path().join("log");
+        let address = || std::fs::read_to_string(&path).ok().and_then(|log| address_in(&log));
+        super::eventually("the process serves", || async { address().is_some() }).await;
+        let server = TestServer::at(address().expect("an address"));
+        Self { server, child, folder }
+    }
+
+    /// Runs one that refuses to start.
+    pub async fn refused(deployment: &Deployment) -> Refusal {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = command(deployment, &folder).stderr(Stdio::piped()).output();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(15), run);
+        let output = ended.await.expect("it ends at once").expect("the binary runs");
+        let said = [output.stdout, output.stderr].concat();
+        Refusal {
+            exit_code: output.status.code(),
+            said: String::from_utf8_lossy(&said).into_owned(),
+        }
+    }
+
+    /// Everything it said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).expect("a log")
+    }
+
+    /// Its memory in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("a live process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(self.proc("fd")).expect("a live process").count()
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        let pid = self.child.id().expect("a live process");
+        PathBuf::from(format!("/proc/{pid}/{file}"))
+    }
+
+    /// Asks it to stop, and waits for its exit code.
+    pub async fn stop(mut self) -> (Option<i32>, String) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a live process");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        let status = self.child.wait().await.expect("an exit status");
+        (status.code(), self.log())
+    }
+}
+
+/// `onsale serve` with the settings of `deployment` and nothing else.
+fn command(deployment: &Deployment, folder: &tempfile::TempDir) -> Command {
+    let catalogue = folder.path().join("concerts.toml");
+    std::fs::write(&catalogue, catalogue_of(&deployment.concerts)).expect("a catalogue");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.arg("serve").env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command.env("ONSALE_LISTEN", "127.0.0.1:0").env("ONSALE_CONCERTS", catalogue);
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "concerts") {
+        if let Some(value) = deployment.setting(setting.name) {
+            command.env(setting.variable(), value);
+        }
+    }
+    command
+}
+
+/// Where the log says that it serves, in a log that is whole up to there.
+fn address_in(log: &str) -> Option<SocketAddr> {
+    let (_, rest) = log.split_once("serving address=")?;
+    let (address, _) = rest.split_once('\n')?;
+    address.trim().parse().ok()
+}
+
+fn catalogue_of(concerts: &[Concert]) -> String {
+    let mut text = String::new();
+    for concert in concerts {
+        let dates: Vec<String> = concert.dates.iter().map(|date| format!("\"{date}\"")).collect();
+        let _ = write!(
+            text,
+            "[[concert]]\nid = {}\nname = \"{}\"\ndates = [{}]\nseats = {}\nprice = {}\ntime_zone = \"{}\"\n",
+            concert.id,
+            concert.name,
+            dates.join(", "),
+            concert.seats,
+            concert.price,
+            concert.time_zone,
+        );
+    }
+    text
+}
