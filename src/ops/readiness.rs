@@ -1,8 +1,9 @@
 //! What stands between this server and a sale.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 
 use crate::concerts::{Concerts, Gates};
 use crate::postgres;
@@ -13,13 +14,23 @@ use crate::scheduler::Successes;
 /// The line stands still if the last successful promotion is older.
 const PROMOTION_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Looks at both stores, the jobs and the gates. Nothing is cached: a probe is rare.
+/// Looks at both stores, the jobs and the gates.
+///
+/// Anybody may ask, and as often as they like; so there is one look at a time, and everybody who
+/// asked before it began gets its answer. No answer is older than its question.
 pub struct Readiness {
     redis: Redis,
     database: PgPool,
     concerts: Concerts,
     gates: Gates,
     jobs: Successes,
+    last: Mutex<Option<Look>>,
+}
+
+/// What was missing at one moment.
+struct Look {
+    begun: Instant,
+    missing: Vec<String>,
 }
 
 impl Readiness {
@@ -32,11 +43,23 @@ impl Readiness {
         gates: Gates,
         jobs: Successes,
     ) -> Self {
-        Self { redis, database, concerts, gates, jobs }
+        Self { redis, database, concerts, gates, jobs, last: Mutex::default() }
     }
 
     /// One sentence for each thing that is missing; empty if the server can sell.
     pub async fn missing(&self) -> Vec<String> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some(look) = last.as_ref().filter(|look| look.begun >= asked) {
+            return look.missing.clone();
+        }
+        let begun = Instant::now();
+        let missing = self.look().await;
+        *last = Some(Look { begun, missing: missing.clone() });
+        missing
+    }
+
+    async fn look(&self) -> Vec<String> {
         let (redis, database) = tokio::join!(self.redis_faults(), self.database_faults());
         let mut missing = redis;
         missing.extend(database);

@@ -112,3 +112,22 @@ async fn a_server_starts_without_its_stores_says_what_is_missing_and_recovers_by
     let concert = deployment.concert().clone();
     server.admitted(&concert, 1).await;
 }
+
+/// Anybody may ask whether a server is ready, and as often as they like.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_who_ask_at_once_whether_it_is_ready_cost_the_stores_a_few_looks() {
+    let stores = own_stores().await;
+    let deployment = Deployment::on(&stores, vec![concert(10, 1)]).await;
+    let server = deployment.start().await;
+    let mut redis = RawRedis::connect(stores.redis.socket()).await;
+    redis.say("CONFIG RESETSTAT").await;
+    let asked = (0..500).map(|_| server.get("/readyz"));
+    for answer in futures::future::join_all(asked).await {
+        answer.expect(200);
+    }
+    let stats = redis.say("INFO commandstats").await;
+    let line = stats.text().lines().find(|line| line.starts_with("cmdstat_config|get:"));
+    let calls = line.and_then(|line| line.split_once("calls=")?.1.split(',').next());
+    let looks: usize = calls.expect("a look").parse().expect("a number");
+    assert!((1..=100).contains(&looks), "{looks} looks");
+}
