@@ -47,11 +47,12 @@ impl Resolver {
                 resolver.values.insert(setting.name, value);
             }
         }
-        for (name, value) in in_file {
+        for name in in_file.into_keys() {
             let known = SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>().join(", ");
             resolver.faults.push(Fault {
                 setting: name,
-                value,
+                // It may be a secret whose name has a mistake.
+                value: "(not shown)".to_owned(),
                 rule: format!("no such setting; the file may have {known}"),
             });
         }
@@ -233,9 +234,10 @@ mod tests {
 
     #[test]
     fn an_unknown_name_in_the_file_is_a_fault() {
-        let resolver = Resolver::new(|_| None, |_| None, Some("capacitty = 7"));
+        let resolver = Resolver::new(|_| None, |_| None, Some("admin_tokken = \"hunter2\""));
         let faults = resolver.into_faults();
         assert_eq!(faults.len(), 1);
-        assert_eq!(faults[0].setting, "capacitty");
+        assert_eq!(faults[0].setting, "admin_tokken");
+        assert!(!faults[0].to_string().contains("hunter2"), "{}", faults[0]);
     }
 }
