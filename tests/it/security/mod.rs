@@ -10,6 +10,7 @@ use crate::support::RawRedis;
 use crate::support::server::{Answer, Deployment, TestServer};
 
 mod jwt;
+mod limits;
 mod logs;
 mod operators;
 mod refusals;
