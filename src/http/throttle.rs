@@ -112,10 +112,7 @@ impl Network {
         match address.to_canonical() {
             // The networks that these numbers would be in IPv6 are reserved.
             IpAddr::V4(address) => Self(address.to_bits().into()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }
+            IpAddr::V6(address) => Self(u64::try_from(address.to_bits() >> 64).unwrap_or(0)),
         }
     }
 }
@@ -153,7 +150,7 @@ impl Buckets {
         let now = nanos(now.saturating_duration_since(self.started));
         let mut set = self.set_of(network).lock();
         let known = set.iter().position(|bucket| bucket.network == network);
-        let at = known.unwrap_or_else(|| nearest_to_full(&*set));
+        let at = known.unwrap_or_else(|| nearest_to_full(&set));
         let full_at = if known.is_some() { set[at].full_at.max(now) } else { now };
         let full_at = full_at.saturating_add(self.interval);
         let spare = (now.saturating_add(nanos(BURST))).checked_sub(full_at);
