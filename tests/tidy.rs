@@ -173,3 +173,24 @@ fn the_readme_names_every_setting_with_its_default() {
         }
     }
 }
+
+/// What `docs/security.md` says is shown by a test must be one.
+#[test]
+fn the_security_page_names_tests_and_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = read(&root.join("docs/security.md"));
+    let code: String =
+        [files("src", "rs"), files("tests", "rs")].concat().iter().map(|path| read(path)).collect();
+    let quoted = page.split('`').skip(1).step_by(2);
+    let mut tests = 0;
+    for word in quoted.filter(|word| !word.contains(' ')) {
+        if word.matches('_').count() >= 4 && !word.starts_with("ONSALE_") {
+            assert!(code.contains(&format!("fn {word}(")), "there is no test {word}");
+            tests += 1;
+        }
+        if ["src/", "tests/", "lua/"].iter().any(|folder| word.starts_with(folder)) {
+            assert!(root.join(word).exists(), "there is no {word}");
+        }
+    }
+    assert!(tests >= 20, "the page names {tests} tests");
+}

@@ -329,3 +329,41 @@ fn read_jwt(resolver: &mut Resolver) -> Auth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(given: &[(&str, &str)]) -> Result<Config, Vec<Fault>> {
+        let needed = [
+            ("concerts", DEMO),
+            ("token_key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"),
+            ("trust_user_ids", "true"),
+        ];
+        let all: Vec<_> = given.iter().chain(&needed).collect();
+        let value = |name: &str| {
+            all.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
+        };
+        Config::read(Resolver::new(value, |_| None, None))
+    }
+
+    #[test]
+    fn an_address_is_limited_unless_somebody_says_otherwise() {
+        let http = |given| read(given).ok().unwrap().http;
+        let usual = http(&[]);
+        assert_eq!((usual.arrivals_per_address, usual.polls_per_address), (100, 500));
+        assert_eq!(usual.proxy_hops, 0, "nobody's word is believed");
+        let off = http(&[("arrivals_per_address", "0"), ("polls_per_address", "0")]);
+        assert_eq!((off.arrivals_per_address, off.polls_per_address), (0, 0));
+    }
+
+    #[test]
+    fn an_operators_token_must_be_long_and_fit_into_a_header() {
+        for token in ["0123456789abcde", "0123456789 abcdef", "0123456789abcde\u{fc}"] {
+            let faults = read(&[("admin_token", token)]).err().unwrap();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert_eq!(faults[0].value, "(secret)");
+        }
+        assert!(read(&[("admin_token", "0123456789abcdef")]).is_ok());
+    }
+}

@@ -322,7 +322,9 @@ async fn the_poll_of_a_waiting_token_needs_no_jwt_and_leaving_does() {
     let mut redis = RawRedis::shared().await;
     redis.say(&format!("HSET {} paused 1", concert.keys.settings)).await;
     let token = mine.join(concert, 1).await;
-    for asker in [nobody, &theirs, &mine] {
+    // Whatever JWT comes along.
+    let forged = nobody.bearing("eyJhbGciOiJIUzI1NiJ9.e30.AAAA");
+    for asker in [nobody, &theirs, &mine, &forged] {
         let polled = asker.get_as(&token, "/user/token/status").await.expect(200);
         assert_eq!(polled.body["status"], "waiting");
     }
