@@ -115,9 +115,9 @@ async fn dump(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> {
         keys.retain(|key| *key != concert.keys.pace.as_str());
         keys.sort();
         for key in keys {
-            let value = redis.send(&["DUMP", &key]).await;
-            let expires = redis.send(&["PEXPIRETIME", &key]).await;
-            seen.push(format!("{key} {expires:?} {value:?}"));
+            let value = value_of(redis, &key).await;
+            let expires = redis.send(&["PEXPIRETIME", &key]).await.int();
+            seen.push(format!("{key} {value}, expires {expires}"));
         }
     }
     let database = deployment.database().await;
@@ -133,6 +133,33 @@ async fn dump(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> {
     }
     database.close().await;
     seen
+}
+
+/// The value of a key, so that any change of it shows.
+async fn value_of(redis: &mut RawRedis, key: &str) -> String {
+    match redis.send(&["TYPE", key]).await.text() {
+        "hash" => format!("{:?}", redis.send(&["HGETALL", key]).await.pairs()),
+        "zset" => {
+            format!("{:?}", redis.send(&["ZRANGE", key, "0", "-1", "WITHSCORES"]).await.texts())
+        }
+        "string" => {
+            let bits = redis.send(&["BITCOUNT", key]).await.int();
+            format!("{:?}, {bits} bits", redis.send(&["GET", key]).await)
+        }
+        // It ended between the listing and the look.
+        "none" => "none".to_owned(),
+        other => panic!("{key} is a {other}"),
+    }
+}
+
+/// Fails with the lines that differ.
+#[track_caller]
+fn assert_unchanged(before: &[String], after: &[String]) {
+    let missing = |one: &[String], other: &[String]| -> Vec<String> {
+        one.iter().filter(|line| !other.contains(line)).cloned().collect()
+    };
+    let (gone, new) = (missing(before, after), missing(after, before));
+    assert!(gone.is_empty() && new.is_empty(), "a refusal changed {gone:#?}\nto {new:#?}");
 }
 
 /// Waits until the stores hold nothing that ends by itself within seconds: the answers of grouped
