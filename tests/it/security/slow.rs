@@ -131,7 +131,7 @@ async fn five_thousand_slow_connections_slow_nobody_down_and_leave_nothing_behin
     let (files_before, memory_before) = (process.open_files(), process.memory_kib());
 
     let attack = Attack::start(server.address).await;
-    let (mut times, mut fewest) = (Vec::new(), usize::MAX);
+    let (mut times, mut open) = (Vec::new(), Vec::new());
     let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client");
     let dates = format!("/concert/available-seats?concertId={}&concertDate=2099-12-01", concert.id);
     let attacked_since = Instant::now();
@@ -151,14 +151,16 @@ async fn five_thousand_slow_connections_slow_nobody_down_and_leave_nothing_behin
                 .expect(200),
         };
         times.push(begun.elapsed());
-        fewest = fewest.min(attack.open());
+        open.push(attack.open());
     }
     let requests = times.len();
+    open.sort_unstable();
+    let (fewest, usual) = (open[0], open[open.len() / 2]);
     let (worst, p99) = (times.iter().max().copied().unwrap_or_default(), p99(times));
     println!(
-        "{requests} requests, {fewest} slow connections or more: p99 {p99:?}, worst {worst:?}"
+        "{requests} requests beside {usual} slow connections (at one moment {fewest}): p99 {p99:?}, worst {worst:?}"
     );
-    assert!(fewest >= SLOW * 8 / 10, "the attack went on all the time: {fewest}");
+    assert!(usual >= SLOW * 95 / 100, "{usual} slow connections");
     assert!(p99 < P99_MAX, "{p99:?}");
     attack.end().await;
     until_closed(&process, files_before).await;
