@@ -1,13 +1,18 @@
 //! The body as bytes: its type, its size and its deadline.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::context::{self, BodyLimits};
 use super::problem::{Code, Problem};
+
+/// How long a refusal waits for the body of its request.
+const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a body without `Content-Type` is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,26 @@ async fn joined(mut body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes.freeze())
+}
+
+/// Lets the body of a refused request come and go; whether it did.
+///
+/// Many clients send a body a moment after its head. When the answer came first, the connection
+/// would have to be closed under the body, and the answer might be lost with it: the client would
+/// see a broken connection instead of the `Retry-After`, and come again at once.
+pub(super) async fn discard(headers: &HeaderMap, body: Body, limits: BodyLimits) -> bool {
+    use axum::body::HttpBody as _;
+
+    if body.is_end_stream() {
+        return true;
+    }
+    // Whoever asks first whether to send a body is told not to.
+    let too_long = announced_length(headers).is_some_and(|length| length > limits.bytes_max as u64);
+    if too_long || headers.contains_key(EXPECT) {
+        return false;
+    }
+    let gone = tokio::time::timeout(DISCARD_WITHIN, joined(body, limits));
+    matches!(Box::pin(gone).await, Ok(Ok(_)))
 }
 
 fn too_large(limits: BodyLimits) -> Problem {

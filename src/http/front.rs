@@ -16,12 +16,14 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tower::Service;
 
 use super::config::HttpConfig;
+use super::content;
 use super::context::{self, BodyLimits, RequestContext, RequestId, X_REQUEST_ID};
 use super::problem::{self, Code, FailureCause, Problem};
 use super::room::Room;
@@ -59,13 +61,13 @@ impl Front {
         let place = Some((self.room.clone(), path.priority));
         let context = RequestContext { id, limits: self.limits, place };
         let mut response = context::scope(context, async {
-            if let Err(problem) =
-                self.throttle.admit(path.priority, peer, request.headers(), started)
-            {
-                return problem.into_response();
-            }
-            let Some(_in_work) = self.room.enter(path.priority) else {
-                return Room::full().into_response();
+            let admitted = self
+                .throttle
+                .admit(path.priority, peer, request.headers(), started)
+                .and_then(|()| self.room.enter(path.priority).ok_or_else(Room::full));
+            let _in_work = match admitted {
+                Ok(in_work) => in_work,
+                Err(problem) => return refuse(problem, request, self.limits).await,
             };
             let handled = self.router.clone().call(request);
             match AssertUnwindSafe(handled).catch_unwind().await {
@@ -79,6 +81,16 @@ impl Front {
         log(&Finished { method: &method, route: path.template, id: &id, started }, &response);
         response
     }
+}
+
+/// Refuses a request that nobody has looked at, in a way that its connection can go on after.
+async fn refuse(problem: Problem, request: Request, limits: BodyLimits) -> Response {
+    let mut response = problem.into_response();
+    let (parts, body) = request.into_parts();
+    if !content::discard(&parts.headers, body, limits).await {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn not_found() -> Problem {

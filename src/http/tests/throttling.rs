@@ -1,11 +1,12 @@
 //! Limits per client address, over real sockets.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::routing::{get, post};
 use rstest::rstest;
 
-use super::{HttpConfig, Priority, Routes, TestServer};
+use super::{Answer, HttpConfig, Priority, Routes, TestServer};
 
 /// A server whose limits are one request per second, so ten at once.
 fn limited(proxy_hops: usize) -> TestServer {
@@ -17,7 +18,8 @@ fn limited(proxy_hops: usize) -> TestServer {
     };
     let answer = || get(|| async { "fine" });
     let routes = Routes::new()
-        .route("/arrival", Priority::Arrival, answer())
+        .route("/arrival", Priority::Arrival, answer().post(|| async { "fine" }))
+        .route("/body", Priority::Arrival, post(async |body: Bytes| body))
         .route("/poll", Priority::Status, answer())
         .route("/seats", Priority::Seats, answer());
     TestServer::start(routes, config)
@@ -88,16 +90,48 @@ async fn clients_behind_one_proxy_have_a_limit_each(
     assert_eq!(taken(&server, "/arrival", 30, forwarded).await, 30);
 }
 
-/// The answer comes before the body does.
+/// The answer to one arrival too many, of which only the head is sent.
+async fn refusal_of(server: &TestServer, head: &str) -> Answer {
+    assert!(taken(server, "/arrival", 20, &[]).await >= 10);
+    let mut client = server.connect().await;
+    loop {
+        client.send(format!("POST /arrival HTTP/1.1\r\nHost: x\r\n{head}\r\n").as_bytes()).await;
+        let answer = client.answer().await;
+        if answer.status == 429 {
+            return answer;
+        }
+        client = server.connect().await;
+    }
+}
+
+/// The answer comes without the body, and nothing is asked for that would be thrown away.
+#[rstest]
+#[case("Content-Length: 100\r\n")]
+#[case("Content-Length: 100000\r\n")]
+#[case("Content-Length: 100\r\nExpect: 100-continue\r\n")]
+#[case("Transfer-Encoding: chunked\r\n")]
 #[tokio::test]
-async fn a_request_too_many_is_refused_before_its_body_is_read() {
+async fn a_request_too_many_is_refused_without_its_body(#[case] head: &str) {
+    let answer = refusal_of(&limited(0), head).await;
+    assert_eq!(answer.code(), "too-many-requests");
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+/// As many clients do: the head, and a moment later the body, on a connection that stays.
+#[tokio::test]
+async fn a_connection_goes_on_after_a_refusal() {
     let server = limited(0);
     let mut client = server.connect().await;
-    let head = b"POST /arrival HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n";
-    while {
+    let mut refused = 0;
+    for _ in 0..30 {
+        let head = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n";
         client.send(head).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        client.send(b"{\"concertId\":1}").await;
         let answer = client.answer().await;
-        client = server.connect().await;
-        answer.status != 429
-    } {}
+        assert!([200, 429].contains(&answer.status), "{answer:?}");
+        assert_eq!(answer.header("connection"), None, "{answer:?}");
+        refused += u32::from(answer.status == 429);
+    }
+    assert!(refused >= 10, "{refused}");
 }
