@@ -49,10 +49,7 @@ async fn serve_from(
     resolver.default_to("token_key", || key);
     resolver.set("redis_url", stores.redis.url());
     resolver.set("database_url", stores.postgres.url());
-    resolver.set("trust_user_ids", "true".to_owned());
-    // Demos and load tests come from one address.
-    resolver.default_to("arrivals_per_address", || "0".to_owned());
-    resolver.default_to("polls_per_address", || "0".to_owned());
+    open_to_demos(&mut resolver);
     if resolver
         .text("concerts")
         .is_some_and(|path| path == "concerts.toml" && !Path::new(path).exists())
@@ -70,6 +67,13 @@ async fn serve_from(
     pool.close().await;
     let redis = stores.redis.socket().display().to_string();
     Ok(serve::run(config, stop, |address| print_banner(address, &redis)).await?)
+}
+
+/// Whoever asks is believed, and demos and load tests come from one address.
+fn open_to_demos(resolver: &mut Resolver) {
+    resolver.set("trust_user_ids", "true".to_owned());
+    resolver.default_to("arrivals_per_address", || "0".to_owned());
+    resolver.default_to("polls_per_address", || "0".to_owned());
 }
 
 /// The token key of the data folder, made at the first start: tokens outlive a restart.
@@ -101,4 +105,18 @@ Onsale serves on http://{address} (it believes every userId: for demos only)
 Redis: redis-cli -s {redis_socket}
 Stop with Ctrl-C."
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_is_limited_unless_somebody_wants_to_see_it() {
+        let given = |name: &str| (name == "polls_per_address").then(|| "7".to_owned());
+        let mut resolver = Resolver::new(given, |_| None, None);
+        open_to_demos(&mut resolver);
+        assert_eq!(resolver.text("arrivals_per_address"), Some("0"));
+        assert_eq!(resolver.text("polls_per_address"), Some("7"));
+    }
 }
