@@ -240,4 +240,26 @@ mod tests {
         assert_eq!(faults[0].setting, "admin_tokken");
         assert!(!faults[0].to_string().contains("hunter2"), "{}", faults[0]);
     }
+    #[test]
+    fn a_secret_may_be_in_a_file_of_its_own_and_nothing_else_may() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "from the file\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let environment = |name: &str| match name {
+            "ONSALE_JWT_SECRET_FILE" | "ONSALE_ADMIN_TOKEN_FILE" | "ONSALE_LOG_FILE" => {
+                Some(path.to_owned())
+            }
+            "ONSALE_TOKEN_KEY_FILE" => Some("/no/such/file".to_owned()),
+            _ => None,
+        };
+        let given = |name: &str| (name == "admin_token").then(|| "given".to_owned());
+        let in_file = Some("jwt_secret = \"from the table\"");
+        let resolver = Resolver::new(given, environment, in_file);
+        assert_eq!(resolver.text("jwt_secret"), Some("from the file"));
+        assert_eq!(resolver.text("admin_token"), Some("given"));
+        assert_ne!(resolver.text("log"), Some("from the file"));
+        let faults = resolver.into_faults();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert_eq!(faults[0].setting, "ONSALE_TOKEN_KEY_FILE");
+    }
 }

@@ -1,5 +1,6 @@
 //! What `onsale serve` refuses to start with, shown with the real binary.
 
+use onsale::config::settings::SETTINGS;
 use rstest::rstest;
 
 use crate::support::concert;
@@ -50,4 +51,21 @@ async fn jwt_without_any_key_is_refused() {
     let refusal = ServerProcess::refused(&deployment).await;
     assert_eq!(refusal.exit_code, Some(2), "{}", refusal.said);
     assert!(refusal.said.contains("ONSALE_JWT_SECRET or ONSALE_JWKS"), "{}", refusal.said);
+}
+
+#[test]
+fn the_help_shows_no_secret_of_the_environment() {
+    let is_secret = |name| SETTINGS.iter().any(|setting| setting.name == name && setting.secret);
+    for name in ["redis_url", "database_url", "token_key", "admin_token", "jwt_secret"] {
+        assert!(is_secret(name), "{name}");
+    }
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.args(["serve", "--help"]).env("ONSALE_LISTEN", "127.0.0.1:4711");
+    for setting in SETTINGS.iter().filter(|setting| setting.secret) {
+        command.env(setting.variable(), "hunter2");
+    }
+    let output = command.output().expect("the binary runs");
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(help.contains("ONSALE_JWT_SECRET") && help.contains("127.0.0.1:4711"), "{help}");
+    assert!(!help.contains("hunter2"), "{help}");
 }
