@@ -41,8 +41,10 @@ fn line(world: &World) -> Vec<Route<'_>> {
     let leave = |n: usize, out: &mut Vec<u8>| {
         world::delete(format_args!("/user/token"), &world.leavers[n], out);
     };
+    // Not the buyers: theirs are consumed when they pay.
     let inside = |n: usize, out: &mut Vec<u8>| {
-        world::get(format_args!("/user/token/status"), &buyer(world, n).token, out);
+        let (person, _) = &world.givers[spread(n, world.givers.len())];
+        world::get(format_args!("/user/token/status"), &person.token, out);
     };
     let count = |full| requests(world, full);
     vec![
