@@ -159,6 +159,20 @@ impl Board {
         Self { own_leaves: own.into(), ..self.clone() }
     }
 
+    /// This board with one more place that this server saw leave.
+    ///
+    /// Cost: a copy of the overlaid places, because many leave at once when a sale is over.
+    pub(super) fn with_own_leave(&self, place: Place) -> Self {
+        if !matches!(self.position_of(place), OnBoard::Waiting { .. }) {
+            return self.clone();
+        }
+        let place = place.get();
+        let at = self.own_leaves.partition_point(|own| *own < place);
+        let (lower, higher) = self.own_leaves.split_at(at);
+        let own = lower.iter().chain(std::iter::once(&place)).chain(higher).copied();
+        Self { own_leaves: own.collect(), ..self.clone() }
+    }
+
     /// What the board says of `place`: two binary searches, no allocation.
     #[must_use]
     pub fn position_of(&self, place: Place) -> OnBoard {

@@ -4,6 +4,7 @@
 //! [`BoardBuilder::ask`], read, [`BoardBuilder::take`], until it answers [`Progress::Complete`].
 //! A change of run or epoch, or numbers that went back, discard everything cached.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ pub struct BoardBuilder {
     pending: Vec<PlaceRange>,
     /// Places that left through this server, and when the store's answer came. They outlast a
     /// change of life: the leave may be younger than the read that shows the change.
-    own_leaves: Vec<(Instant, Place)>,
+    own_leaves: VecDeque<(Instant, Place)>,
     pace: Pace,
     serial: u64,
     /// The last complete board of this generation.
@@ -69,7 +70,7 @@ impl BoardBuilder {
             ordinal: 0,
             dead: Arc::default(),
             pending: Vec::new(),
-            own_leaves: Vec::new(),
+            own_leaves: VecDeque::new(),
             pace: Pace::new(active_ttl),
             serial: 0,
             board: None,
@@ -114,10 +115,13 @@ impl BoardBuilder {
     /// if there is one.
     pub fn leave(&mut self, place: Place, answered: Instant) -> Option<Arc<Board>> {
         // Older ones matter only to boards that are too old to be used.
-        self.own_leaves.retain(|(earlier, _)| *earlier + Board::FRESH_FOR >= answered);
-        self.own_leaves.push((answered, place));
-        let board = self.board.as_ref()?;
-        let board = board.with_own_leaves(self.own_leaves.iter().map(|(_, place)| *place));
+        while let Some((earlier, _)) = self.own_leaves.front()
+            && *earlier + Board::FRESH_FOR < answered
+        {
+            self.own_leaves.pop_front();
+        }
+        self.own_leaves.push_back((answered, place));
+        let board = self.board.as_ref()?.with_own_leave(place);
         Some(self.publish(board))
     }
 
