@@ -2,6 +2,17 @@
 //!
 //! Compiled in only with the feature `crash-points`; otherwise [`point`] is nothing.
 
+/// All points, in the order in which a request passes them.
+pub const POINTS: [&str; 7] = [
+    "reserve.before_hold",
+    "reserve.after_hold",
+    "reserve.after_confirm",
+    "pay.before_begin",
+    "pay.after_begin",
+    "pay.after_commit",
+    "pay.after_finish",
+];
+
 /// Kills this process with `SIGKILL` if `ONSALE_CRASH_AT` is `name`.
 #[cfg(feature = "crash-points")]
 pub fn point(name: &str) {

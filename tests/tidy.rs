@@ -159,6 +159,19 @@ fn no_script_walks_the_keyspace() {
     }
 }
 
+/// A crash point that no test passes shows nothing.
+#[test]
+fn every_crash_point_is_listed_and_has_a_test() {
+    let sources: String = files("src", "rs").iter().map(|path| code(&read(path))).collect();
+    let used = tags(&sources, "crash::point(", '"');
+    let listed = onsale::crash::POINTS.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(used, listed, "the points in src/ and the list differ");
+    let tests = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/crash.rs"));
+    for name in onsale::crash::POINTS {
+        assert!(tests.contains(&format!("_across_a_crash(\"{name}\"")), "no test of {name}");
+    }
+}
+
 /// The README's table is written for people; this keeps it complete.
 #[test]
 fn the_readme_names_every_setting_with_its_default() {

@@ -187,6 +187,7 @@ impl Payments {
             lease: self.0.config.lease,
             extension: self.0.config.begin_extension,
         };
+        crash::point("pay.before_begin");
         let seats = match self.0.redis.run(&begin).await? {
             Begun::Holds(seats) => seats,
             otherwise => return self.already_paid(purchase, otherwise).await,

@@ -217,6 +217,7 @@ impl Seats {
     }
 
     async fn hold_and_confirm(&self, wish: &Wish) -> Result<Reserved, SeatsError> {
+        crate::crash::point("reserve.before_hold");
         let holds = self.hold(wish).await?;
         // Those that were held before this request keep their own ids.
         let is_mine = |hold: &Hold| wish.seats.contains(&(hold.seat, hold.reservation));
@@ -228,6 +229,7 @@ impl Seats {
             Ok(sold) => sold,
             Err(no_answer) => return Err(self.give_up(wish, &made, no_answer).await),
         };
+        crate::crash::point("reserve.after_confirm");
         let is_sold = |index: usize| sold.get(index).copied().unwrap_or(false);
         let sold: Vec<_> = (0..wish.seats.len())
             .filter(|index| is_sold(*index))

@@ -116,19 +116,41 @@ async fn a_server_killed_after_finish_has_paid_and_the_repeat_says_so() {
     pay_across_a_crash("pay.after_finish").await;
 }
 
-/// A hold whose owner never got an answer lapses like any other, or is found again by its owner.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_after_a_hold_leaves_the_same_hold_to_the_repeat() {
+async fn a_server_killed_before_begin_has_charged_nobody_and_the_repeat_pays() {
+    pay_across_a_crash("pay.before_begin").await;
+}
+
+/// Kills a server at `crash_at` while it holds a seat; the repeat on another answers `status`.
+async fn reserve_across_a_crash(crash_at: &str, status: u16) {
     let deployment = Deployment::new(vec![concert(10, 1)]).await;
     let (concert, user) = (deployment.concert().clone(), 7);
     let survivor = deployment.start().await;
-    let doomed = start_doomed(&deployment, "reserve.after_hold").await;
+    let mut doomed = start_doomed(&deployment, crash_at).await;
     let token = survivor.admitted(&concert, user).await;
     let request = reqwest::Client::new()
         .post(format!("{}/concert/reserve", doomed.address))
         .header("Queue-Token", &token)
         .json(&json!({"userId": user, "seatNumber": 3}));
     assert!(request.send().await.is_err(), "the server dies before it answers");
-    let repeat = survivor.reserve(&token, &concert, user, 3).await.expect(200);
+    let ended = doomed.child.wait().await.expect("an exit status");
+    assert!(!ended.success(), "killed at {crash_at}");
+    let repeat = survivor.reserve(&token, &concert, user, 3).await.expect(status);
     assert_eq!(repeat.body["seatNumber"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_before_a_hold_leaves_the_seat_free_for_the_repeat() {
+    reserve_across_a_crash("reserve.before_hold", 201).await;
+}
+
+/// A hold whose owner never got an answer lapses like any other, or is found again by its owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_after_a_hold_leaves_the_same_hold_to_the_repeat() {
+    reserve_across_a_crash("reserve.after_hold", 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_after_postgresql_confirmed_a_hold_leaves_it_to_the_repeat() {
+    reserve_across_a_crash("reserve.after_confirm", 200).await;
 }
