@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use crate::history::{Call, History, Op, OwnedRow, Outcome, PaymentRow};
+use crate::history::{Call, History, Op, Outcome, OwnedRow, PaymentRow};
 
 /// A concert's line and a number in it.
 pub type Place = (u32, u64);
@@ -32,8 +32,6 @@ pub struct Held<'a> {
     pub reservation: String,
     /// Until when it was certainly held.
     pub certain_until_us: u64,
-    /// Whether that end is the first request to pay, which may have succeeded.
-    pub ended_by_pay: bool,
 }
 
 impl Held<'_> {
@@ -197,9 +195,8 @@ fn paid(op: &Op) -> Option<Paid<'_>> {
     let Call::Pay { token, user, key } = &op.call else { return None };
     let body = ok_body(op)?;
     let rows = list(body, "payments");
-    let seat = |row: &Value| {
-        Some((seat_in(row)?, text(row, "reservationId"), row["amount"].as_i64()?))
-    };
+    let seat =
+        |row: &Value| Some((seat_in(row)?, text(row, "reservationId"), row["amount"].as_i64()?));
     Some(Paid {
         op,
         place: place_of(token)?,
@@ -214,29 +211,26 @@ fn paid(op: &Op) -> Option<Paid<'_>> {
 fn held<'a>(op: &'a Op, by_place: &HashMap<Place, Vec<&Op>>) -> Vec<Held<'a>> {
     let Call::Reserve { token, user, .. } = &op.call else { return Vec::new() };
     let (Some(body), Some(place)) = (ok_body(op), place_of(token)) else { return Vec::new() };
-    let rows = if body["seats"].is_array() { list(body, "seats") } else { std::slice::from_ref(body) };
+    let rows =
+        if body["seats"].is_array() { list(body, "seats") } else { std::slice::from_ref(body) };
     let others = by_place.get(&place).map_or(&[][..], Vec::as_slice);
     let hold = |row: &Value| {
         let reservation = text(row, "reservationId");
         // The deadline is on Redis' clock, which stood between `invoke` and `return`.
         let by_clock_us = op.invoked_us + row["expiresIn"].as_u64()? * 1_000_000;
         let ended = others.iter().filter_map(|other| match &other.call {
-            Call::Release { reservation: of, .. } if *of == reservation => Some((other, false)),
-            Call::Leave { .. } => Some((other, false)),
-            Call::Pay { .. } => Some((other, true)),
+            Call::Release { reservation: of, .. } if *of == reservation => Some(other),
+            Call::Leave { .. } | Call::Pay { .. } => Some(other),
             _ => None,
         });
         // Whatever was sent before this answer came may still end the hold, if it is unclear.
-        let ended = ended.filter(|(other, _)| {
+        let ended = ended.filter(|other| {
             refusal(other).is_none() && (is_info(other) || other.returned_us > op.invoked_us)
         });
-        let first = ended.map(|(other, pay)| (other.invoked_us, pay)).min();
-        let (certain_until_us, ended_by_pay) = match first {
-            Some((at, pay)) if at < by_clock_us => (at, pay),
-            _ => (by_clock_us, false),
-        };
+        let ended_us = ended.map(|other| other.invoked_us).min().unwrap_or(u64::MAX);
+        let certain_until_us = by_clock_us.min(ended_us);
         let seat = seat_in(row)?;
-        Some(Held { op, place, user: *user, seat, reservation, certain_until_us, ended_by_pay })
+        Some(Held { op, place, user: *user, seat, reservation, certain_until_us })
     };
     rows.iter().filter_map(hold).collect()
 }

@@ -74,7 +74,8 @@ fn m3(index: &Index) -> Verdict {
         let seats = index.owned.get(row.id.as_str()).map_or(&[][..], Vec::as_slice);
         let price: i64 = seats.iter().map(|seat| seat.price).sum();
         let fair = seats.iter().all(|seat| prices.get(&seat.concert) == Some(&seat.price));
-        let one = matches!(of_payment, [entry] if entry.amount == -row.total && entry.user == row.user);
+        let one =
+            matches!(of_payment, [entry] if entry.amount == -row.total && entry.user == row.user);
         verdict.expect(one && fair && price == row.total, || {
             format!("{row:?} with seats for {price} has the entries {of_payment:?}")
         });
@@ -92,7 +93,9 @@ fn m4(index: &Index) -> Verdict {
         let sum = sums.entry(row.user).or_default();
         *sum += row.amount;
         let sum = *sum;
-        verdict.expect(sum >= 0 && row.balance_after == sum, || format!("the sum is {sum} at {row:?}"));
+        verdict.expect(sum >= 0 && row.balance_after == sum, || {
+            format!("the sum is {sum} at {row:?}")
+        });
     }
     for (user, balance) in &index.history.finals.balances {
         verdict.expect(*balance >= 0, || format!("user {user} has {balance}"));
@@ -194,9 +197,8 @@ pub fn left_behind(index: &Index, refused: &Op) -> Option<String> {
     let mut compared = false;
     if let Some(key) = key {
         let shared = others().any(|op| match &op.call {
-            Call::Charge { user, key: Some(other), .. } | Call::Pay { user, key: Some(other), .. } => {
-                *user == by && other == key
-            }
+            Call::Charge { user, key: Some(other), .. }
+            | Call::Pay { user, key: Some(other), .. } => *user == by && other == key,
             _ => false,
         });
         compared |= !shared;
@@ -217,8 +219,8 @@ pub fn left_behind(index: &Index, refused: &Op) -> Option<String> {
         Call::Pay { token, .. } => {
             let place = place_of(token)?;
             let mut pays = index.requests_of(place).iter();
-            let shared = pays
-                .any(|op| matches!(op.call, Call::Pay { .. }) && (is_ok(op) || is_info(op)));
+            let shared =
+                pays.any(|op| matches!(op.call, Call::Pay { .. }) && (is_ok(op) || is_info(op)));
             compared |= !shared;
             let paid = finals.payments.iter().any(|row| (row.concert, row.place) == place);
             if !shared && paid {

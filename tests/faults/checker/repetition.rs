@@ -120,7 +120,9 @@ fn d4(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("D4");
     for ((user, key), paid) in by_key(index) {
         let first = paid.iter().min_by_key(|paid| paid.op.returned_us);
-        for (first, again) in first.iter().flat_map(|first| paid.iter().map(move |again| (first, again))) {
+        for (first, again) in
+            first.iter().flat_map(|first| paid.iter().map(move |again| (first, again)))
+        {
             if again.place != first.place && first.op.returned_us < again.op.invoked_us {
                 verdict.expect(again.payments == first.payments, || {
                     format!("user {user}: the old key {key} paid anew in operation {}", again.op.id)

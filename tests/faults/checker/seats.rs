@@ -48,7 +48,9 @@ fn s2(index: &Index) -> Verdict {
             })
             && owned.len() == paid.seats.len()
             && seats.collect::<std::collections::BTreeSet<_>>() == paid.seats;
-        verdict.expect(holds, || format!("the payment of operation {} is not so: {row:?}", paid.op.id));
+        verdict.expect(holds, || {
+            format!("the payment of operation {} is not so: {row:?}", paid.op.id)
+        });
     }
     verdict
 }
@@ -61,8 +63,7 @@ fn s3(index: &Index) -> Verdict {
         let pays = requests.iter().filter(|op| {
             matches!(op.call, Call::Pay { user, .. } if user == row.user) && refusal(op).is_none()
         });
-        let latest_us =
-            pays.map(|op| if is_info(op) { u64::MAX } else { op.returned_us }).max();
+        let latest_us = pays.map(|op| if is_info(op) { u64::MAX } else { op.returned_us }).max();
         verdict.expect(latest_us.is_some(), || format!("nobody asked for {row:?}"));
         for owned in index.owned.get(row.id.as_str()).into_iter().flatten() {
             let reserved = requests.iter().any(|op| {
@@ -132,12 +133,16 @@ fn s5(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("S5");
     let sold = sold_since(index);
     for op in &index.history.ops {
-        let Call::Reserve { concert, date: Some(date), seats, token, .. } = &op.call else { continue };
+        let Call::Reserve { concert, date: Some(date), seats, token, .. } = &op.call else {
+            continue;
+        };
         let Some(concert) = concert.or_else(|| Some(place_of(token)?.0)) else { continue };
         for seat in seats {
             let since = sold.get(&(concert, date.clone(), *seat));
             if since.is_some_and(|since| *since < op.invoked_us) {
-                verdict.expect(!is_ok(op), || format!("operation {} holds the sold seat {seat}", op.id));
+                verdict.expect(!is_ok(op), || {
+                    format!("operation {} holds the sold seat {seat}", op.id)
+                });
             }
         }
     }
