@@ -30,8 +30,10 @@ pub struct Held<'a> {
     pub user: u64,
     pub seat: Seat,
     pub reservation: String,
-    /// Until when it was certainly held.
+    /// Until when it was certainly held, and not yet paid.
     pub certain_until_us: u64,
+    /// Until when it could certainly be paid, or had been.
+    pub payable_until_us: u64,
 }
 
 impl Held<'_> {
@@ -218,19 +220,24 @@ fn held<'a>(op: &'a Op, by_place: &HashMap<Place, Vec<&Op>>) -> Vec<Held<'a>> {
         let reservation = text(row, "reservationId");
         // The deadline is on Redis' clock, which stood between `invoke` and `return`.
         let by_clock_us = op.invoked_us + row["expiresIn"].as_u64()? * 1_000_000;
-        let ended = others.iter().filter_map(|other| match &other.call {
-            Call::Release { reservation: of, .. } if *of == reservation => Some(other),
-            Call::Leave { .. } | Call::Pay { .. } => Some(other),
-            _ => None,
+        let first = |ends: &dyn Fn(&Call) -> bool| {
+            // Whatever was sent before this answer came may still end the hold, if it is unclear.
+            let ended = others.iter().filter(|other| {
+                ends(&other.call)
+                    && refusal(other).is_none()
+                    && (is_info(other) || other.returned_us > op.invoked_us)
+            });
+            ended.map(|other| other.invoked_us).min().unwrap_or(u64::MAX)
+        };
+        let given_up_us = first(&|call| match call {
+            Call::Release { reservation: of, .. } => *of == reservation,
+            other => matches!(other, Call::Leave { .. }),
         });
-        // Whatever was sent before this answer came may still end the hold, if it is unclear.
-        let ended = ended.filter(|other| {
-            refusal(other).is_none() && (is_info(other) || other.returned_us > op.invoked_us)
-        });
-        let ended_us = ended.map(|other| other.invoked_us).min().unwrap_or(u64::MAX);
-        let certain_until_us = by_clock_us.min(ended_us);
+        let payable_until_us = by_clock_us.min(given_up_us);
+        let certain_until_us =
+            payable_until_us.min(first(&|call| matches!(call, Call::Pay { .. })));
         let seat = seat_in(row)?;
-        Some(Held { op, place, user: *user, seat, reservation, certain_until_us })
+        Some(Held { op, place, user: *user, seat, reservation, certain_until_us, payable_until_us })
     };
     rows.iter().filter_map(hold).collect()
 }

@@ -184,7 +184,9 @@ fn s7(index: &Index) -> Verdict {
         let Call::Pay { token, user, key } = &op.call else { continue };
         let Some(place) = place_of(token) else { continue };
         let covering = index.held.iter().find(|hold| {
-            hold.place == place && hold.user == *user && hold.covers(op.invoked_us, op.returned_us)
+            (hold.place, hold.user) == (place, *user)
+                && hold.certain_from_us() <= op.invoked_us
+                && op.returned_us <= hold.payable_until_us
         });
         let Some(hold) = covering else { continue };
         let key_is_new = key.as_ref().is_none_or(|key| !used_elsewhere(index, op, *user, key));
