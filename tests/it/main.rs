@@ -10,9 +10,14 @@
 
 mod api;
 mod bad_input;
+#[path = "../faults/checker/mod.rs"]
+mod checker;
+mod checking;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod description;
+#[path = "../faults/history.rs"]
+mod history;
 mod outages;
 mod payments;
 mod plumbing;
