@@ -221,10 +221,9 @@ mod tests {
 
     #[test]
     fn an_answer_that_promises_more_seats_than_it_has_is_a_fault_and_no_panic() {
-        let most = i64::MAX.to_string();
-        for answer in
-            [&[most.as_str()][..], &["2", "2030-12-24", "1", &Uuid::nil().to_string(), "5"]]
-        {
+        let (most, id) = (i64::MAX.to_string(), Uuid::nil().to_string());
+        let answers: [&[&str]; 2] = [&[&most], &["2", "2030-12-24", "1", &id, "5"]];
+        for answer in answers {
             let decoded = BeginPayment::decode("begun", Reply::of(answer));
             assert!(matches!(decoded, Err(ReplyFault::Field { .. })), "{decoded:?}");
         }

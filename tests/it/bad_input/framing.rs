@@ -29,7 +29,7 @@ const BROKEN_BODIES: &[(&str, &str, &str)] = &[
     ("a chunk that is longer", "Transfer-Encoding: chunked", "3\r\nnull\r\n0\r\n\r\n"),
 ];
 
-/// Right fields, as JSON, so that a request that is taken in spite of its framing would write.
+/// A request whose body is to be read as JSON.
 fn typed(stage: &Stage, route: &super::Route) -> Request {
     stage.bare(route).with("Content-Type", "application/json")
 }

@@ -6,7 +6,6 @@
 //! a sale is in `security::refusals`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
@@ -151,9 +150,9 @@ impl Request {
 
     /// The head up to its last field, to be completed.
     fn head(&self) -> Vec<u8> {
-        let mut bytes = format!("{} {} HTTP/1.1\r\nHost: x\r\n", self.method, self.target);
-        let _ = write!(bytes, "Connection: close\r\n");
-        let mut bytes = bytes.into_bytes();
+        let (method, target) = (&self.method, &self.target);
+        let line = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let mut bytes = line.into_bytes();
         for (name, value) in &self.fields {
             bytes.extend_from_slice(name.as_bytes());
             bytes.extend_from_slice(b": ");
@@ -283,9 +282,10 @@ async fn every_route_has_a_row_and_every_row_a_route() {
     let listed: BTreeSet<_> = ROUTES
         .iter()
         .map(|route| {
-            let (fields, required) = (route.fields.iter(), route.required.iter());
-            let fields: BTreeSet<_> = fields.map(ToString::to_string).collect();
-            let required: BTreeSet<_> = required.map(ToString::to_string).collect();
+            let set = |names: &[&str]| -> BTreeSet<String> {
+                names.iter().map(|name| (*name).to_owned()).collect()
+            };
+            let (fields, required) = (set(route.fields), set(route.required));
             let name = format!("{} {}", route.method, route.path);
             format!("{name} {fields:?} {required:?} token: {}", route.token)
         })
