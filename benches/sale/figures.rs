@@ -39,8 +39,7 @@ impl Spread {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// The greatest value.
-    pub fn greatest(&self) -> f64 {
+    fn greatest(&self) -> f64 {
         self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
@@ -67,6 +66,7 @@ pub struct RouteRow {
     pub redis_us: Spread,
     pub redis_commands: Spread,
     pub server_us: Spread,
+    pub bare_us: Spread,
     pub server_mb: Spread,
     /// Answers of another status than expected.
     pub errors: usize,
@@ -88,6 +88,7 @@ impl RouteRow {
             redis_us: none(),
             redis_commands: none(),
             server_us: none(),
+            bare_us: none(),
             server_mb: none(),
             errors: 0,
         }
@@ -106,6 +107,7 @@ impl RouteRow {
             (&mut self.redis_us, sample.redis_us),
             (&mut self.redis_commands, sample.redis_commands),
             (&mut self.server_us, sample.server_us),
+            (&mut self.bare_us, sample.bare_us),
             (&mut self.server_mb, sample.server_mb),
         ] {
             spread.push(value);

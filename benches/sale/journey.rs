@@ -38,11 +38,22 @@ fn line(world: &World) -> Vec<Route<'_>> {
     let arrive = |_, out: &mut Vec<u8>| world::join(ARRIVALS_ANONYMOUS, None, out);
     let arrive_named =
         |n, out: &mut Vec<u8>| world::join(ARRIVALS_NAMED, Some(10_000_000 + n), out);
+    let leave = |n: usize, out: &mut Vec<u8>| {
+        world::delete(format_args!("/user/token"), &world.leavers[n], out);
+    };
+    // Not the buyers: theirs are consumed when they pay.
+    let inside = |n: usize, out: &mut Vec<u8>| {
+        let (person, _) = &world.givers[spread(n, world.givers.len())];
+        world::get(format_args!("/user/token/status"), &person.token, out);
+    };
     let count = |full| requests(world, full);
     vec![
         Route::new("status, waiting", "GET /user/token/status", count(40_000.0), poll),
         Route::new("token, anonymous", "POST /user/token", count(25_000.0), arrive).answers(201),
         Route::new("token, named", "POST /user/token", count(20_000.0), arrive_named).answers(201),
+        Route::new("status, active", "GET /user/token/status", count(20_000.0), inside),
+        Route::new("leave", "DELETE /user/token", per_buyer(world), leave)
+            .consuming(world.leavers.len()),
     ]
 }
 
@@ -67,6 +78,11 @@ fn seats(world: &World) -> Vec<Route<'_>> {
         let person = &world.buyers[n];
         world::reserve(person, person.seat, out);
     };
+    let give_back = |n: usize, out: &mut Vec<u8>| {
+        let (Person { user, token, .. }, reservation) = &world.givers[n];
+        let path = format_args!("/concert/reserve?userId={user}&reservationId={reservation}");
+        world::delete(path, token, out);
+    };
     let count = |full| requests(world, full);
     vec![
         Route::new("dates", "GET /concert/available-dates", count(15_000.0), dates),
@@ -77,6 +93,8 @@ fn seats(world: &World) -> Vec<Route<'_>> {
         Route::new("reserve, won", "POST /concert/reserve", per_buyer(world), win)
             .answers(201)
             .consuming(world.buyers.len()),
+        Route::new("release", "DELETE /concert/reserve", per_buyer(world), give_back)
+            .consuming(world.givers.len()),
     ]
 }
 

@@ -104,7 +104,7 @@ fn measure(
     let mut report = Report::new(options.quick, options.rounds, sizes.line)?;
     if options.only.is_none() {
         eprintln!("memory …");
-        report.memory = Some(growth::memory(rig, sizes.line / 5)?);
+        report.memory = Some(growth::memory(rig, sizes.line)?);
         report.commands_of_polls = Some(growth::commands_of_polls(rig, &world)?);
         runtime.block_on(limits::prepare(rig))?;
     }
@@ -119,9 +119,9 @@ fn measure(
     }
     for round in 0..options.rounds {
         eprintln!("round {} of {} …", round + 1, options.rounds);
-        for (route, (_process, bare)) in &bares {
+        for (route, bare) in &bares {
             for connections in routes::CONNECTIONS {
-                let sample = route.measure(rig, *bare, connections)?;
+                let sample = route.measure(rig, bare, connections)?;
                 report.take_route(&route.name, connections, sample);
             }
         }

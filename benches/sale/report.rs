@@ -139,14 +139,14 @@ impl Report {
         writeln!(text, "\n## Routes\n")?;
         writeln!(
             text,
-            "| route | connections | requests/s | bare route/s | share | p50 ms | p99 ms | p99.9 ms | Redis µs | Redis commands | server µs | server MB | errors |"
+            "| route | connections | requests/s | bare route/s | share | p50 ms | p99 ms | p99.9 ms | Redis µs | Redis commands | server µs | bare µs | server MB | errors |"
         )?;
-        writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         for row in &self.routes {
             let millis = |spread: &Spread| spread.median() / 1e3;
             writeln!(
                 text,
-                "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.3} | {:.1} | {:.0} | {} |",
+                "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.3} | {:.1} | {:.1} | {:.0} | {} |",
                 row.name,
                 row.connections,
                 row.rate.show(0),
@@ -158,6 +158,7 @@ impl Report {
                 row.redis_us.median(),
                 row.redis_commands.median(),
                 row.server_us.median(),
+                row.bare_us.median(),
                 row.server_mb.median(),
                 row.errors,
             )?;

@@ -46,6 +46,8 @@ pub struct Sample {
     pub redis_commands: f64,
     /// Server CPU per request in µs.
     pub server_us: f64,
+    /// The same of the bare route's process.
+    pub bare_us: f64,
     /// Resident memory of the server afterwards, in MB.
     pub server_mb: f64,
     /// Answers of another status than expected.
@@ -97,7 +99,7 @@ impl<'a> Route<'a> {
     pub fn measure(
         &self,
         rig: &Rig,
-        bare: SocketAddr,
+        (bare_process, bare): &(Process, SocketAddr),
         connections: usize,
     ) -> anyhow::Result<Sample> {
         let numbers = self.take()?;
@@ -111,7 +113,9 @@ impl<'a> Route<'a> {
             expected: &expected,
             keep_bodies: false,
         };
-        let limit = load::run(&plan(bare))?;
+        let bare_before = bare_process.cpu()?;
+        let limit = load::run(&plan(*bare))?;
+        let bare_cpu = bare_process.cpu()?.saturating_sub(bare_before);
         let (redis, server) = (rig.redis_cpu()?, rig.server_cpu()?);
         let commands = rig.redis_commands()?;
         let measured = load::run(&plan(rig.server))?;
@@ -135,6 +139,7 @@ impl<'a> Route<'a> {
             redis_us: redis.as_secs_f64() * 1e6 / count,
             redis_commands: commands / count,
             server_us: server.as_secs_f64() * 1e6 / count,
+            bare_us: bare_cpu.as_secs_f64() * 1e6 / count,
             server_mb: memory / 1e6,
             errors: measured.unexpected_count,
         })

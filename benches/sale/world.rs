@@ -38,6 +38,10 @@ pub const TAKEN: u32 = 10;
 const TAKEN_SEATS: u32 = 50;
 /// The concerts in which the buyers buy.
 const SALES: std::ops::Range<u32> = 11..43;
+/// People wait here until they leave.
+pub const LEAVERS: u32 = 43;
+/// People hold a seat here until they give it back.
+pub const GIVERS: u32 = 44;
 /// The only date of every concert.
 pub const DATE: &str = "2035-06-01";
 
@@ -62,6 +66,10 @@ pub struct World {
     pub readers: [Vec<Person>; 3],
     /// Let in to [`TAKEN`], without a seat.
     pub losers: Vec<Person>,
+    /// Tokens of those who wait in [`LEAVERS`].
+    pub leavers: Vec<String>,
+    /// Those who hold a seat in [`GIVERS`], and their reservations.
+    pub givers: Vec<(Person, String)>,
 }
 
 /// The catalogue. Lines stand still because nobody is let in there (capacity is 1, and paused).
@@ -74,7 +82,7 @@ pub fn catalogue(sizes: Sizes) -> String {
              seats = {seats}\nprice = 100\ntime_zone = \"UTC\"\ncapacity = 1000000\nbatch = 100000"
         );
     };
-    for id in LINES.into_iter().chain([ARRIVALS_ANONYMOUS, ARRIVALS_NAMED]) {
+    for id in LINES.into_iter().chain([ARRIVALS_ANONYMOUS, ARRIVALS_NAMED, LEAVERS]) {
         concert(id, 50);
     }
     for (id, seats) in LISTS {
@@ -84,13 +92,14 @@ pub fn catalogue(sizes: Sizes) -> String {
     for id in SALES {
         concert(id, u32::try_from(sizes.buyers / SALES.len() + 1).unwrap_or(u32::MAX));
     }
+    concert(GIVERS, u32::try_from(sizes.buyers).unwrap_or(u32::MAX));
     text
 }
 
 impl World {
     /// Makes everybody.
     pub fn seed(rig: &Rig, sizes: Sizes) -> anyhow::Result<Self> {
-        for id in LINES.into_iter().chain([ARRIVALS_ANONYMOUS, ARRIVALS_NAMED]) {
+        for id in LINES.into_iter().chain([ARRIVALS_ANONYMOUS, ARRIVALS_NAMED, LEAVERS]) {
             rig.redis(&["hset", &format!("{{c{id}}}:settings"), "paused", "1"])?;
         }
         let lengths = [sizes.line, sizes.line / 10, sizes.line / 1_000];
@@ -121,7 +130,14 @@ impl World {
         let holders = losers.split_off(losers.len() - TAKEN_SEATS as usize);
         let hold = |n: usize, out: &mut Vec<u8>| reserve(&holders[n], n + 1, out);
         send(rig.server, holders.len(), &hold, &[201])?;
-        Ok(Self { sizes, lines, buyers, readers, losers })
+        let leavers = arrive(rig, sizes.buyers, &|_| (LEAVERS, None))?;
+        let givers = guests(GIVERS, sizes.buyers, 6_000_000)?;
+        let hold = |n: usize, out: &mut Vec<u8>| reserve(&givers[n], n + 1, out);
+        let held = send(rig.server, givers.len(), &hold, &[201])?;
+        let held = held.iter().map(|body| text(body, "reservationId"));
+        let held = held.collect::<anyhow::Result<Vec<_>>>()?;
+        let givers = givers.into_iter().zip(held).collect();
+        Ok(Self { sizes, lines, buyers, readers, losers, leavers, givers })
     }
 }
 
@@ -136,7 +152,7 @@ fn arrive(
         join(concert, user, out);
     };
     let bodies = send(rig.server, count, &write, &[201])?;
-    bodies.iter().map(|body| token(body)).collect()
+    bodies.iter().map(|body| text(body, "token")).collect()
 }
 
 /// Arrives, waits for the promotion, and claims.
@@ -172,10 +188,11 @@ fn send(
     Ok(measured.bodies)
 }
 
-/// The token in an answer to an arrival.
-pub fn token(body: &str) -> anyhow::Result<String> {
-    let body: Value = serde_json::from_str(body)?;
-    Ok(body["token"].as_str().context("an arrival without a token")?.to_owned())
+/// A text in an answer.
+fn text(body: &str, field: &str) -> anyhow::Result<String> {
+    let value: Value = serde_json::from_str(body)?;
+    let text = value[field].as_str();
+    Ok(text.with_context(|| format!("no {field} in {body}"))?.to_owned())
 }
 
 // ---- requests: the same bytes for the server and for the limit ----
@@ -185,9 +202,18 @@ const HEAD: &str =
 
 /// A GET with a token.
 pub fn get(path: std::fmt::Arguments<'_>, token: &str, out: &mut Vec<u8>) {
+    bodiless("GET", path, token, out);
+}
+
+/// A DELETE with a token.
+pub fn delete(path: std::fmt::Arguments<'_>, token: &str, out: &mut Vec<u8>) {
+    bodiless("DELETE", path, token, out);
+}
+
+fn bodiless(method: &str, path: std::fmt::Arguments<'_>, token: &str, out: &mut Vec<u8>) {
     use std::io::Write;
     // Writing into memory does not fail.
-    let _ = write!(out, "GET {path} {HEAD}Queue-Token: {token}\r\n\r\n");
+    let _ = write!(out, "{method} {path} {HEAD}Queue-Token: {token}\r\n\r\n");
 }
 
 /// A POST with a body, and a token unless it is empty.
