@@ -108,4 +108,64 @@ mod tests {
             assert!(!code.title().ends_with('.') && !code.title().is_empty());
         }
     }
+
+    /// Clients act on these words and numbers: a change of one breaks them.
+    #[test]
+    fn every_status_has_exactly_the_codes_that_clients_were_promised() {
+        let promised: &[(u16, &[&str])] = &[
+            (400, &["bad-request", "ambiguous-input"]),
+            (401, &["token-missing", "token-invalid", "token-expired", "unauthenticated"]),
+            (402, &["insufficient-balance"]),
+            (403, &["still-waiting", "not-yours", "wrong-concert"]),
+            (
+                404,
+                &[
+                    "not-found",
+                    "unknown-concert",
+                    "unknown-date",
+                    "unknown-seat",
+                    "unknown-reservation",
+                ],
+            ),
+            (405, &["method-not-allowed"]),
+            (408, &["request-timeout"]),
+            (
+                409,
+                &[
+                    "seat-taken",
+                    "seat-sold",
+                    "hold-limit",
+                    "session-ending",
+                    "nothing-to-pay",
+                    "hold-expired",
+                    "payment-in-progress",
+                    "user-has-token",
+                    "sold-out",
+                ],
+            ),
+            (413, &["payload-too-large"]),
+            (415, &["unsupported-media-type"]),
+            (422, &["out-of-range", "idempotency-key-reused"]),
+            (429, &["too-many-requests"]),
+            (431, &["headers-too-large"]),
+            (500, &["internal"]),
+            (
+                503,
+                &[
+                    "redis-unavailable",
+                    "database-unavailable",
+                    "not-ready",
+                    "overloaded",
+                    "outcome-unknown",
+                ],
+            ),
+        ];
+        let promised: HashSet<(u16, &str)> = promised
+            .iter()
+            .flat_map(|(status, codes)| codes.iter().map(|code| (*status, *code)))
+            .collect();
+        let made: HashSet<(u16, &str)> =
+            Code::ALL.iter().map(|code| (code.status().as_u16(), code.as_str())).collect();
+        assert_eq!(made, promised);
+    }
 }

@@ -80,7 +80,8 @@ impl ScriptCall for BeginPayment<'_> {
         match tag {
             "begun" => {
                 let count: usize = reply.int()?;
-                let mut seats = Vec::with_capacity(count);
+                // Not by the count alone: a wrong one must not ask for more room than there is.
+                let mut seats = Vec::with_capacity(count.min(reply.remaining()));
                 for _ in 0..count {
                     seats.push(seat(&mut reply)?);
                 }
@@ -210,6 +211,21 @@ impl ScriptCall for CancelPayment<'_> {
         match tag {
             "cancelled" => Ok(reply.int::<u32>()? > 0),
             _ => Err(ReplyFault::Tag(tag.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_promises_more_seats_than_it_has_is_a_fault_and_no_panic() {
+        let (most, id) = (i64::MAX.to_string(), Uuid::nil().to_string());
+        let answers: [&[&str]; 2] = [&[&most], &["2", "2030-12-24", "1", &id, "5"]];
+        for answer in answers {
+            let decoded = BeginPayment::decode("begun", Reply::of(answer));
+            assert!(matches!(decoded, Err(ReplyFault::Field { .. })), "{decoded:?}");
         }
     }
 }

@@ -36,6 +36,13 @@ impl Reply {
         }
     }
 
+    /// An answer of these texts, for the tests of a decoder.
+    #[cfg(test)]
+    pub(crate) fn of(fields: &[&str]) -> Self {
+        let fields: Vec<Value> = fields.iter().map(|field| Value::from(*field)).collect();
+        Self { fields: fields.into_iter(), index: 0 }
+    }
+
     /// How many fields are left.
     #[must_use]
     pub fn remaining(&self) -> usize {

@@ -9,7 +9,8 @@ use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::pkcs8::{EncodePublicKey, LineEnding};
 use serde_json::{Value, json};
 
-use super::{Subject, assert_no_route_is_forgotten, assert_unchanged, at_rest, dump, protected};
+use super::{Subject, assert_no_route_is_forgotten, protected};
+use crate::support::dump::{assert_unchanged, at_rest, dump};
 use crate::support::process::ServerProcess;
 use crate::support::server::{Deployment, TestServer};
 use crate::support::{RawRedis, concert};

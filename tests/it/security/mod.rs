@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use onsale::concerts::Concert;
 use serde_json::{Value, json};
 
-use crate::support::RawRedis;
-use crate::support::server::{Answer, Deployment, TestServer};
+use crate::support::server::{Answer, TestServer};
 
 mod jwt;
 mod limits;
@@ -104,76 +103,4 @@ async fn assert_no_route_is_forgotten(server: &TestServer, calls: &[Call]) {
         .chain(any_token.map(|(method, path)| (method.to_owned(), path.to_owned())))
         .collect();
     assert_eq!(described, listed);
-}
-
-/// Everything that both stores hold of `deployment`, with the moments at which keys expire. What
-/// the clock alone changes is left out: the credit of the promotion.
-async fn dump(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> {
-    let mut seen = Vec::new();
-    for concert in &deployment.concerts {
-        let mut keys = redis.say(&format!("KEYS {{c{}}}:*", concert.id)).await.texts();
-        keys.retain(|key| *key != concert.keys.pace.as_str());
-        keys.sort();
-        for key in keys {
-            let value = value_of(redis, &key).await;
-            let expires = redis.send(&["PEXPIRETIME", &key]).await.int();
-            seen.push(format!("{key} {value}, expires {expires}"));
-        }
-    }
-    let database = deployment.database().await;
-    for table in ["balances", "payments", "owned_seats", "ledger", "idempotency_keys"] {
-        let sql = format!(
-            "select coalesce(string_agg(t::text, ' ' order by t::text), '') from {table} t"
-        );
-        let rows: String = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-            .fetch_one(&database)
-            .await
-            .expect("all rows");
-        seen.push(format!("{table}: {rows}"));
-    }
-    database.close().await;
-    seen
-}
-
-/// The value of a key, so that any change of it shows.
-async fn value_of(redis: &mut RawRedis, key: &str) -> String {
-    match redis.send(&["TYPE", key]).await.text() {
-        "hash" => format!("{:?}", redis.send(&["HGETALL", key]).await.pairs()),
-        "zset" => {
-            format!("{:?}", redis.send(&["ZRANGE", key, "0", "-1", "WITHSCORES"]).await.texts())
-        }
-        "string" => {
-            let bits = redis.send(&["BITCOUNT", key]).await.int();
-            format!("{:?}, {bits} bits", redis.send(&["GET", key]).await)
-        }
-        // It ended between the listing and the look.
-        "none" => "none".to_owned(),
-        other => panic!("{key} is a {other}"),
-    }
-}
-
-/// Fails with the lines that differ.
-#[track_caller]
-fn assert_unchanged(before: &[String], after: &[String]) {
-    let missing = |one: &[String], other: &[String]| -> Vec<String> {
-        one.iter().filter(|line| !other.contains(line)).cloned().collect()
-    };
-    let (gone, new) = (missing(before, after), missing(after, before));
-    assert!(gone.is_empty() && new.is_empty(), "a refusal changed {gone:#?}\nto {new:#?}");
-}
-
-/// Waits until the stores hold nothing that ends by itself within seconds: the answers of grouped
-/// arrivals, and the lock of a rebuild.
-async fn at_rest(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        let first = dump(deployment, redis).await;
-        tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
-        let second = dump(deployment, redis).await;
-        let short = |line: &String| line.contains(":group:") || line.contains(":rebuild ");
-        if first == second && !second.iter().any(short) {
-            return second;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "the stores do not come to rest");
-    }
 }

@@ -4,9 +4,8 @@
 use onsale::queue::TokenKeys;
 use onsale::words::Place;
 
-use super::{
-    Call, Subject, assert_no_route_is_forgotten, assert_unchanged, at_rest, dump, protected,
-};
+use super::{Call, Subject, assert_no_route_is_forgotten, protected};
+use crate::support::dump::{assert_unchanged, at_rest, dump};
 use crate::support::process::ServerProcess;
 use crate::support::server::{Deployment, TOKEN_KEY, TestServer};
 use crate::support::{RawRedis, concert, eventually};

@@ -11,8 +11,10 @@ use onsale::local::{self, LocalStores};
 use onsale::redis::{ConcertKeys, LuaScript, Redis, RedisConfig};
 use onsale::words::{ConcertId, SeatNumber, Won};
 
+pub mod dump;
 pub mod line;
 pub mod process;
+pub mod raw_http;
 pub mod raw_redis;
 pub mod server;
 
