@@ -93,7 +93,14 @@ impl Queue {
         concert: &Concert,
         place: Place,
     ) -> Result<Option<TokenValue>, QueueError> {
-        match self.find(line, concert, place).await? {
+        let mut found = self.find(line, concert, place).await?;
+        if let Found::Waiting { .. } = found
+            && !self.still_waits(concert, place).await?
+        {
+            // The board is older than the promotion, perhaps even than a payment after it.
+            found = self.find_served(line, concert, place).await?;
+        }
+        match found {
             Found::Active { value, .. } => Ok(Some(value)),
             Found::Gone => Ok(None),
             Found::Waiting { position, board } => {
@@ -101,6 +108,11 @@ impl Queue {
                 Err(QueueError::StillWaiting { position, poll_after: standing.poll_after })
             }
         }
+    }
+
+    async fn still_waits(&self, concert: &Concert, place: Place) -> Result<bool, QueueError> {
+        let waits = self.0.redis.has_score(&concert.keys.waiting, place.get()).await;
+        waits.map_err(QueueError::read)
     }
 
     /// The owner after the claim; none if the token is not active any more.

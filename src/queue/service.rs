@@ -290,7 +290,7 @@ impl Queue {
     }
 
     /// Below the head only the token's own key knows.
-    async fn find_served(
+    pub(super) async fn find_served(
         &self,
         line: &Arc<Line>,
         concert: &Concert,

@@ -248,3 +248,19 @@ async fn leaving_with_a_bound_token_works_while_it_is_active() {
     assert_eq!(line.active().await, [0; 0]);
     assert!(line.server.join(&line.concert, Some(7)).await.is_new);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_board_older_than_a_promotion_and_its_purchase_does_not_say_that_the_token_waits() {
+    let mut line = line().await;
+    let other = line.another_server().await;
+    let token = line.server.join(&line.concert, Some(7)).await.token;
+    assert_eq!(other.position(&token).await, 1, "the other server has a board now");
+    line.server.queue.promote(&line.concert).await.expect("a promotion");
+    // What a payment does to its token.
+    let keys = line.concert.keys.clone();
+    let place = place_of(&token);
+    line.say(&format!("DEL {}", keys.token(place))).await;
+    line.say(&format!("ZREM {} {place}", keys.active)).await;
+    let admission = other.queue.admit_or_spent(&token, None, Some(user_id(7))).await;
+    assert!(matches!(admission, Ok(Admission::Gone { .. })), "{admission:?}");
+}
