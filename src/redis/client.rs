@@ -35,7 +35,7 @@ pub struct Redis(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) client: Client,
     reader: Client,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     permits: Semaphore,
     breaker: Breaker,
     pub(super) scripts: &'static [&'static LuaScript],

@@ -8,6 +8,7 @@
 //! A read is sent after it was asked for, so it sees everything that was answered before.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use fred::bytes_utils::Str;
 use fred::interfaces::ClientLike;
@@ -23,10 +24,15 @@ const KEYS_MAX: usize = 256;
 /// The most reads that wait for their group; more are refused.
 const WAITING_MAX: usize = 16_384;
 
+/// The least time for a group whose first read has waited for nearly as long as it may.
+const TIMEOUT_MIN: Duration = Duration::from_millis(50);
+
 type Answer = Result<Option<String>, RedisError>;
 
 struct Read {
     key: Str,
+    /// Nobody waits for it any longer than for a read that is sent at once.
+    overdue_at: Instant,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -64,6 +70,12 @@ impl Reads {
         };
         // Whoever hung up needs no answer.
         waiting.reads.retain(|read| !read.answer.is_closed());
+        // Whoever has waited for other groups for as long as a command may take is answered now.
+        let now = Instant::now();
+        let overdue = waiting.reads.partition_point(|read| read.overdue_at <= now);
+        for read in waiting.reads.drain(..overdue) {
+            let _ = read.answer.send(Err(RedisError::Overloaded));
+        }
         let count = waiting.reads.len().min(KEYS_MAX);
         let group: Vec<_> = waiting.reads.drain(..count).collect();
         if group.is_empty() {
@@ -96,7 +108,8 @@ impl Redis {
         }
         let slot = self.slot_of(key);
         let (answer, answered) = oneshot::channel();
-        if self.0.reads.add(&slot, Read { key: key.0.clone(), answer })? {
+        let overdue_at = Instant::now() + self.0.timeout;
+        if self.0.reads.add(&slot, Read { key: key.0.clone(), overdue_at, answer })? {
             tokio::spawn(self.clone().send_reads(slot));
         }
         answered.await.unwrap_or(Err(RedisError::Unavailable))
@@ -123,7 +136,11 @@ impl Redis {
             let args = group.iter().map(|read| Value::String(read.key.clone())).collect();
             let hash = ClusterHash::FirstKey;
             let (what, name) = ("MGET", "MGET");
-            let command = Command { what, name, hash, args, timeout: None, only_reads: true };
+            // The first has waited longest; the rest would be told no later if they went alone.
+            let timeout = group.first().map(|read| {
+                read.overdue_at.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN)
+            });
+            let command = Command { what, name, hash, args, timeout, only_reads: true };
             let outcome = self.send(command).await.map(Value::into_array);
             match outcome {
                 Ok(values) => {

@@ -134,3 +134,29 @@ async fn five_hundred_who_ask_at_once_whether_it_is_ready_cost_the_stores_a_few_
     println!("{looks} looks");
     assert!((1..=250).contains(&looks), "{looks} looks");
 }
+
+/// One group of reads is out when Redis stops; those that came meanwhile wait no longer for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_redis_that_hangs_requests_that_wait_for_a_group_are_told_within_half_a_second() {
+    let stores = own_stores().await;
+    let deployment = Deployment::on(&stores, vec![concert(10, 1)]).await;
+    let server = deployment.start().await;
+    let token = server.admitted(&deployment.concert().clone(), 1).await;
+    stores.redis.pause();
+    let asked = (0..40).map(|n| {
+        let (server, token) = (&server, &token);
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(20 * n)).await;
+            let asked = tokio::time::Instant::now();
+            let answer = server.get_as(token, "/payment/balance?userId=1").await;
+            (answer.status, asked.elapsed())
+        }
+    });
+    for (status, elapsed) in futures::future::join_all(asked).await {
+        assert_eq!(status, 503);
+        assert!(elapsed < std::time::Duration::from_millis(500), "after {elapsed:?}");
+    }
+    stores.redis.resume();
+    let works = || async { server.get_as(&token, "/payment/balance?userId=1").await.status == 200 };
+    eventually("the token is good again", works).await;
+}
