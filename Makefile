@@ -3,7 +3,7 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench loadtest loadtest-crash
+.PHONY: help setup run test check bench loadtest loadtest-crash faults
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,3 +32,6 @@ loadtest: ## 3,000 people for 50 seats; installs k6 when it is missing (SMOKE=1 
 loadtest-crash: ## The same with kill -9 in the middle (CRASH=server: the server only; else the stores go down too)
 	@scripts/setup.sh k6
 	CRASH=$(or $(CRASH),all) loadtest/run.sh
+
+faults: setup ## A sale under faults, judged by what everybody was told (SEED=1, MINUTES=10)
+	cargo test --features crash-points --test faults -- --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)

@@ -21,6 +21,7 @@ mod history;
 mod outages;
 mod payments;
 mod plumbing;
+mod proxy;
 mod queue;
 mod queue_losses;
 mod queue_promotion;

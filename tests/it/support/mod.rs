@@ -14,6 +14,7 @@ use onsale::words::{ConcertId, SeatNumber, Won};
 pub mod dump;
 pub mod line;
 pub mod process;
+pub mod proxy;
 pub mod raw_http;
 pub mod raw_redis;
 pub mod server;

@@ -1,0 +1,152 @@
+//! A sale under faults, judged by what everybody was told: `make faults`.
+//!
+//! Load with faults → heal → wait → final reads → check → report. Not a test that `cargo test` runs:
+//!
+//! ```text
+//! cargo test --features crash-points --test faults -- --minutes 10 --seed 7
+//! cargo test --features crash-points --test faults -- --check target/faults/7/history.jsonl
+//! ```
+
+#![allow(missing_docs, reason = "the names say it")]
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+mod api;
+mod checker;
+mod clients;
+mod faults;
+mod finals;
+mod history;
+mod measures;
+mod processes;
+#[path = "../it/support/proxy.rs"]
+#[allow(dead_code, reason = "its own tests use the rest")]
+mod proxy;
+mod recorder;
+mod report;
+mod sampler;
+mod schedule;
+mod wire;
+mod world;
+
+use api::Api;
+use clients::{Client, HANDS, Market};
+use history::{Entry, History};
+use recorder::Recorder;
+use schedule::Schedule;
+use world::World;
+
+const SERVERS: usize = 3;
+const CLIENTS: u32 = 48;
+
+/// What the command line asks for.
+struct Options {
+    seed: u64,
+    minutes: f64,
+    check: Option<PathBuf>,
+}
+
+impl Options {
+    fn read() -> anyhow::Result<Self> {
+        let mut options = Self { seed: 1, minutes: 10.0, check: None };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let value = words.next().with_context(|| format!("{word} needs a value"))?;
+            match word.as_str() {
+                "--seed" => options.seed = value.parse()?,
+                "--minutes" => options.minutes = value.parse()?,
+                "--check" => options.check = Some(value.into()),
+                _ => bail!("unknown: {word}; there are --seed, --minutes and --check"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::read()?;
+    let path = match &options.check {
+        Some(path) => path.clone(),
+        None => run(&options).await?,
+    };
+    let history = History::read(BufReader::new(File::open(&path)?))?;
+    let good = report::print(&history, &checker::check(&history));
+    println!("\nThe history is {}", path.display());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One run: the path of its history.
+async fn run(options: &Options) -> anyhow::Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
+    let folder = folder.join(options.seed.to_string());
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("history.jsonl");
+    let (recorder, writer) = Recorder::start(&path)?;
+    let world = Arc::new(World::start(options.seed, SERVERS, &folder).await?);
+    recorder.note(Entry::Setup(world.setup.clone()));
+    finals::wait_for_rest(&world).await?;
+    let before = measures::sizes(&world)?;
+
+    let addresses = world.servers.iter().map(|server| server.from_clients.address()).collect();
+    let api = Api::new(addresses, recorder.clone())?;
+    let sampler = tokio::spawn(sampler::run(Arc::clone(&world), recorder.clone()));
+    let market = Arc::new(Market::new(&world.setup.concerts));
+    let stop = CancellationToken::new();
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        let (api, market) = (api.clone(), Arc::clone(&market));
+        clients.spawn(Client::new(api, market, options.seed, number, stop.clone()).run());
+    }
+    let broken = break_things(&world, &recorder, options).await;
+    stop.cancel();
+    while clients.join_next().await.is_some() {}
+    broken?;
+
+    finals::wait_for_rest(&world).await?;
+    finals::read_through_api(&world, &api, CLIENTS * HANDS).await?;
+    finals::wait_for_rest(&world).await?;
+    sampler.abort();
+    let _ = sampler.await;
+    let mut finals = finals::read_stores(&world, &recorder).await?;
+    finals.servers = measures::servers(&world, &api, &before).await?;
+    finals.repeats = measures::repeats(&world).await?;
+    recorder.note(Entry::Finals(Box::new(finals)));
+    drop((api, recorder));
+    writer.finish()?;
+    Ok(path)
+}
+
+/// Makes and heals faults until the time is up.
+async fn break_things(world: &World, recorder: &Recorder, options: &Options) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
+    // Without faults at first: the load must work by itself.
+    sleep(Duration::from_secs(3)).await;
+    for step in Schedule::new(options.seed, world.servers.len()) {
+        if Instant::now() > until {
+            break;
+        }
+        let said: Vec<_> = step.faults.iter().map(|fault| fault.kind.name()).collect();
+        println!("{:>7} operations; now: {}", recorder.ops(), said.join(" and "));
+        let together = step.faults.iter().enumerate().map(|(index, fault)| async move {
+            if index > 0 {
+                sleep(step.apart).await;
+            }
+            fault.run(world, recorder).await
+        });
+        futures::future::try_join_all(together).await?;
+        sleep(step.rest).await;
+    }
+    Ok(())
+}

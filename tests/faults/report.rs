@@ -1,0 +1,71 @@
+//! What a run has shown, for people, and whether it is good.
+
+use std::collections::BTreeMap;
+
+use crate::checker::Verdict;
+use crate::history::{Call, History, Outcome};
+
+/// Prints the report; true if every invariant was checked and holds.
+pub fn print(history: &History, verdicts: &[Verdict]) -> bool {
+    println!("\n{} operations of seed {}:", history.ops.len(), history.setup.seed);
+    let mut ops: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for op in &history.ops {
+        let column = match op.outcome {
+            Outcome::Ok { .. } => 0,
+            Outcome::Fail { .. } => 1,
+            Outcome::Info { .. } => 2,
+        };
+        ops.entry(name(&op.call)).or_default()[column] += 1;
+    }
+    println!("  {:<14} {:>9} {:>9} {:>9}", "", "ok", "refused", "unclear");
+    for (name, [ok, fail, info]) in ops {
+        println!("  {name:<14} {ok:>9} {fail:>9} {info:>9}");
+    }
+
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
+    for fault in &history.faults {
+        *faults.entry(&fault.kind).or_default() += 1;
+    }
+    println!("\n{} faults of {} kinds:", history.faults.len(), faults.len());
+    for (kind, count) in faults {
+        println!("  {count:>3} {kind}");
+    }
+
+    println!(
+        "\n{} samples of active tokens. Invariants, with the facts checked:",
+        history.samples.len()
+    );
+    let mut good = true;
+    for verdict in verdicts {
+        let Verdict { invariant, checked, violations } = verdict;
+        let said = match (violations.len(), *checked) {
+            (0, 0) => "NOTHING CHECKED".to_owned(),
+            (0, _) => "holds".to_owned(),
+            (count, _) => format!("VIOLATED at least {count} times"),
+        };
+        println!("  {invariant:<3} {checked:>9}  {said}");
+        good &= violations.is_empty() && *checked > 0;
+    }
+    for Verdict { invariant, violations, .. } in verdicts {
+        for violation in violations {
+            println!("\n{invariant}: {violation}");
+        }
+    }
+    good
+}
+
+fn name(call: &Call) -> &'static str {
+    match call {
+        Call::Join { .. } => "join",
+        Call::Poll { .. } => "poll",
+        Call::Leave { .. } => "leave",
+        Call::Dates { .. } => "dates",
+        Call::Seats { .. } => "seats",
+        Call::Reserve { .. } => "reserve",
+        Call::Release { .. } => "release",
+        Call::Charge { .. } => "charge",
+        Call::Balance { .. } => "balance",
+        Call::Pay { .. } => "pay",
+        Call::Reservations { .. } => "reservations",
+    }
+}
