@@ -13,6 +13,7 @@ mod bad_input;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod description;
+mod models;
 mod outages;
 mod payments;
 mod plumbing;
