@@ -130,14 +130,14 @@ impl World {
         let holders = losers.split_off(losers.len() - TAKEN_SEATS as usize);
         let hold = |n: usize, out: &mut Vec<u8>| reserve(&holders[n], n + 1, out);
         send(rig.server, holders.len(), &hold, &[201])?;
-        let leavers = arrive(rig, sizes.buyers, &|_| (LEAVERS, None))?;
-        let givers = guests(GIVERS, sizes.buyers, 6_000_000)?;
-        let hold = |n: usize, out: &mut Vec<u8>| reserve(&givers[n], n + 1, out);
-        let held = send(rig.server, givers.len(), &hold, &[201])?;
-        let held = held.iter().map(|body| text(body, "reservationId"));
-        let held = held.collect::<anyhow::Result<Vec<_>>>()?;
-        let givers = givers.into_iter().zip(held).collect();
-        Ok(Self { sizes, lines, buyers, readers, losers, leavers, givers })
+        let waiting = arrive(rig, sizes.buyers, &|_| (LEAVERS, None))?;
+        let guests = guests(GIVERS, sizes.buyers, 6_000_000)?;
+        let hold = |n: usize, out: &mut Vec<u8>| reserve(&guests[n], n + 1, out);
+        let answers = send(rig.server, guests.len(), &hold, &[201])?;
+        let reservations = answers.iter().map(|body| text(body, "reservationId"));
+        let reservations = reservations.collect::<anyhow::Result<Vec<_>>>()?;
+        let givers = guests.into_iter().zip(reservations).collect();
+        Ok(Self { sizes, lines, buyers, readers, losers, leavers: waiting, givers })
     }
 }
 

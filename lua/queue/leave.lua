@@ -95,7 +95,7 @@ if user ~= '' then
     if string.sub(record, 1, #mine[i + 1] + #place + 2) == mine[i + 1] .. ':' .. place .. ':' then
       local deadline_ms = tonumber(redis.call('ZSCORE', keys.held, seat) or 0)
       redis.call('ZREM', keys.held, seat)
-      redis.call('HDEL', keys.hold, seat)
+      redis.call('HDEL', keys.hold, seat, 'again:' .. seat)
       redis.call('HDEL', holds, mine[i])
       if deadline_ms > now_ms then
         released = released + 1

@@ -18,6 +18,7 @@ mod crash;
 mod description;
 #[path = "../faults/history.rs"]
 mod history;
+mod models;
 mod outages;
 mod payments;
 mod plumbing;

@@ -347,6 +347,8 @@ async fn whoever_leaves_while_active_gives_his_own_holds_back_and_nobody_elses()
         line.say(&format!("ZADD {} {deadline_ms} {seat}", keys.held(day))).await;
         line.say(&format!("HSET {} {seat} {record}", keys.hold(day))).await;
     }
+    // A second request was told of it.
+    line.say(&format!("HSET {} again:3 mine-3", keys.hold(day))).await;
     let holds = keys.holds(user_id(7));
     line.say(&format!("HSET {holds} {day}:3 mine-3 {next}:4 mine-4 {next}:5 mine-5")).await;
 
@@ -362,6 +364,7 @@ async fn whoever_leaves_while_active_gives_his_own_holds_back_and_nobody_elses()
     assert_eq!(line.active().await, [0; 0]);
     assert_eq!(line.number(&format!("EXISTS {}", keys.token(place(number)))).await, 0);
     assert_eq!(line.number(&format!("ZCARD {}", keys.held(day))).await, 0);
+    assert_eq!(line.number(&format!("EXISTS {}", keys.hold(day))).await, 0);
     let left = line.say(&format!("HKEYS {}", keys.hold(next))).await;
     assert_eq!(left.texts(), ["5"]);
     for day in [day, next] {

@@ -1,0 +1,108 @@
+//! Calls of scripts with all their arguments, as plain data: kept, repeated, and given to the model
+//! and to Redis alike.
+
+use uuid::Uuid;
+
+/// The dates of the concert; the first is past for ever.
+pub const DAYS: [&str; 3] = ["2020-01-01", "2099-12-01", "2099-12-02"];
+/// Seats of each date, from 1. Few, so that people meet.
+pub const SEATS: u32 = 3;
+/// Of every seat.
+pub const PRICE: i64 = 100;
+/// The most live holds of a user.
+pub const SEATS_MAX: u32 = 3;
+
+/// How long things live, in units.
+pub const CLAIM_TTL: i64 = 4;
+pub const ACTIVE_TTL: i64 = 12;
+/// Odd, as is [`EXTENSION`]: no deadline is ever compared with another one of the same unit.
+pub const SESSION_MAX: i64 = 17;
+pub const HOLD_TTL: i64 = 8;
+pub const HARD_EXTRA: i64 = 2;
+pub const TOKEN_EXTRA: i64 = 4;
+pub const LEASE: i64 = 4;
+pub const EXTENSION: i64 = 5;
+pub const LOCK: i64 = 4;
+/// The shortest time that passes at once.
+pub const STEP: i64 = 2;
+
+#[derive(Debug, Clone)]
+pub enum Call {
+    Settle { floor: u64 },
+    Board { after: u64, limit: usize },
+    Enter { group: Uuid, floor: u64, epoch: String, arrivals: Vec<Option<u64>> },
+    Promote(Terms),
+    Claim { place: u64, user: Option<u64> },
+    Leave { place: u64, user: Option<u64>, asker: Option<u64>, version: Uuid },
+    Hold(HoldRequest),
+    Release(ReleaseRequest),
+    Sweep { day: usize, version: Uuid },
+    List { day: usize },
+    Dates,
+    Holds { user: u64 },
+    Restore { day: usize, lock: Option<Uuid>, version: Uuid, seats: Vec<u32> },
+    Correct { day: usize, seen: Option<String>, version: Uuid, seats: Vec<u32> },
+    Begin { place: u64, user: u64, attempt: Uuid },
+    Cancel { place: u64, attempt: Uuid },
+    Finish { place: u64, user: u64, version: Uuid, seats: Vec<((usize, u32), Uuid)> },
+    Rebuild { id: Uuid },
+    Seal { id: Uuid, epoch: Uuid, settings: Vec<(String, String)> },
+}
+
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub run: String,
+    pub epoch: String,
+    pub capacity: u32,
+    pub batch: u32,
+    /// The sale is not open yet.
+    pub early: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct HoldRequest {
+    pub run: String,
+    pub epoch: String,
+    pub place: u64,
+    pub user: u64,
+    pub day: usize,
+    pub version: Uuid,
+    pub seats: Vec<(u32, Uuid)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ReleaseRequest {
+    pub place: u64,
+    pub user: u64,
+    pub day: usize,
+    pub given_up: bool,
+    pub version: Uuid,
+    pub seats: Vec<(u32, Uuid)>,
+}
+
+impl Call {
+    /// The script's path under `lua/`.
+    pub fn script(&self) -> &'static str {
+        match self {
+            Self::Settle { .. } => "queue/settle",
+            Self::Board { .. } => "queue/board",
+            Self::Enter { .. } => "queue/enter",
+            Self::Promote(_) => "queue/promote",
+            Self::Claim { .. } => "queue/claim",
+            Self::Leave { .. } => "queue/leave",
+            Self::Hold(_) => "seats/hold",
+            Self::Release(_) => "seats/release",
+            Self::Sweep { .. } => "seats/sweep",
+            Self::List { .. } => "seats/list",
+            Self::Dates => "seats/dates",
+            Self::Holds { .. } => "seats/holds",
+            Self::Restore { .. } => "seats/restore",
+            Self::Correct { .. } => "seats/correct",
+            Self::Begin { .. } => "payments/begin",
+            Self::Cancel { .. } => "payments/cancel",
+            Self::Finish { .. } => "payments/finish",
+            Self::Rebuild { .. } => "payments/rebuild",
+            Self::Seal { .. } => "payments/seal",
+        }
+    }
+}

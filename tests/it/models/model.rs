@@ -1,0 +1,298 @@
+//! The plain model: what a concert's data in Redis means, in ordered maps, and how it reads back.
+//!
+//! The rules are in [`super::queue_rules`], [`super::seat_rules`] and [`super::payment_rules`], one
+//! function per script.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::call::{Call, DAYS, PRICE, SEATS_MAX};
+
+/// Everything of a concert. Times are in units, see the module doc.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub now: i64,
+    /// The run id of the real process, and the one that the line was settled on.
+    pub process: String,
+    pub run: String,
+    pub epoch: Option<String>,
+    pub seq: Option<u64>,
+    pub waiting: BTreeMap<u64, Option<u64>>,
+    /// Ordinal → places.
+    pub dead: BTreeMap<u64, (u64, u64)>,
+    pub active: BTreeMap<u64, Token>,
+    pub users: BTreeMap<u64, u64>,
+    pub groups: BTreeMap<Uuid, Group>,
+    pub pace: Option<Pace>,
+    pub settings: BTreeMap<String, String>,
+    pub stats: BTreeMap<&'static str, u64>,
+    /// By day and seat: the zset `held` and the hash `hold` are one thing here.
+    pub holds: BTreeMap<(usize, u32), Hold>,
+    /// By user: what `holds:<user>` says.
+    pub mine: BTreeMap<u64, Mine>,
+    pub paying: BTreeMap<u64, Paying>,
+    pub sold: BTreeSet<(usize, u32)>,
+    pub versions: BTreeMap<usize, String>,
+    pub rebuild: Option<(Uuid, i64)>,
+    /// Every number ever given, and the highest that a server may know of.
+    pub given: BTreeSet<u64>,
+    pub highest: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub owner: Option<u64>,
+    pub claimed: u8,
+    pub promoted: i64,
+    pub ends: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub answer: String,
+    pub ends: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Half a step after the last tick, see the module doc.
+    pub at: i64,
+    pub credit: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Hold {
+    pub reservation: Uuid,
+    pub place: u64,
+    pub user: u64,
+    pub deadline: i64,
+    pub hard: i64,
+    pub again: Option<Uuid>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Mine {
+    pub entries: BTreeMap<(usize, u32), Uuid>,
+    pub ends: i64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Paying {
+    pub attempts: BTreeMap<Uuid, i64>,
+    pub ends: i64,
+}
+
+/// A store as text: `key field` → value, with times in units.
+pub type State = BTreeMap<String, String>;
+
+impl Model {
+    /// What the script must answer; the model changes as Redis must.
+    pub fn answer(&mut self, call: &Call) -> String {
+        match call.clone() {
+            Call::Settle { floor } => self.settle(floor),
+            Call::Board { after, limit } => self.board(after, limit),
+            Call::Enter { group, floor, epoch, arrivals } => {
+                self.enter(group, (floor, &epoch), &arrivals)
+            }
+            Call::Promote(terms) => self.promote(&terms),
+            Call::Claim { place, user } => self.claim(place, user),
+            Call::Leave { place, user, asker, version } => self.leave(place, user, asker, version),
+            Call::Hold(request) => self.hold(&request),
+            Call::Release(request) => self.release(&request),
+            Call::Sweep { day, version } => self.sweep(day, version),
+            Call::List { day } => self.list(day),
+            Call::Dates => self.dates(),
+            Call::Holds { user } => self.holds_of(user),
+            Call::Restore { day, lock, version, seats } => self.restore(day, lock, version, &seats),
+            Call::Correct { day, seen, version, seats } => {
+                self.correct(day, seen.as_deref(), version, &seats)
+            }
+            Call::Begin { place, user, attempt } => self.begin(place, user, attempt),
+            Call::Cancel { place, attempt } => self.cancel(place, attempt),
+            Call::Finish { place, user, version, seats } => {
+                self.finish(place, user, version, &seats)
+            }
+            Call::Rebuild { id } => self.rebuild(id),
+            Call::Seal { id, epoch, settings } => self.seal(id, epoch, &settings),
+        }
+    }
+
+    /// Of a line that its process has given numbers up to `seq`.
+    pub fn new(process: &str, seq: u64) -> Self {
+        Self {
+            process: process.to_owned(),
+            run: "none".to_owned(),
+            epoch: Some("epoch-0".to_owned()),
+            seq: Some(seq),
+            highest: seq,
+            ..Self::default()
+        }
+    }
+
+    /// Time passes: keys with an end go.
+    pub fn pass(&mut self, units: i64) {
+        self.now += units;
+        let now = self.now;
+        self.groups.retain(|_, group| group.ends > now);
+        self.mine.retain(|_, mine| mine.ends > now);
+        self.paying.retain(|_, paying| paying.ends > now);
+        self.rebuild = self.rebuild.filter(|(_, ends)| *ends > now);
+    }
+
+    pub fn count(&mut self, counter: &'static str, n: usize) {
+        if n > 0 {
+            *self.stats.entry(counter).or_default() += n as u64;
+        }
+    }
+
+    /// The active token of a place, if it lives.
+    pub fn live(&self, place: u64) -> Option<&Token> {
+        self.active.get(&place).filter(|token| token.ends > self.now)
+    }
+
+    pub fn live_count(&self) -> usize {
+        self.active.values().filter(|token| token.ends > self.now).count()
+    }
+
+    /// The hold of a seat, if it lives.
+    pub fn live_hold(&self, at: (usize, u32)) -> Option<&Hold> {
+        self.holds.get(&at).filter(|hold| hold.deadline > self.now)
+    }
+
+    pub fn is_paying(&self, place: u64) -> bool {
+        let attempts = self.paying.get(&place).map(|paying| &paying.attempts);
+        attempts.is_some_and(|attempts| attempts.values().any(|ends| *ends > self.now))
+    }
+
+    /// Removes an entry of `holds:<user>`; a hash without fields is no key.
+    pub fn forget_entry(&mut self, user: u64, at: (usize, u32)) {
+        if let Some(mine) = self.mine.get_mut(&user) {
+            mine.entries.remove(&at);
+        }
+        self.mine.retain(|_, mine| !mine.entries.is_empty());
+    }
+
+    pub fn forget_user(&mut self, owner: Option<u64>, place: u64) {
+        if let Some(owner) = owner.filter(|owner| self.users.get(owner) == Some(&place)) {
+            self.users.remove(&owner);
+        }
+    }
+
+    pub fn bury(&mut self, places: (u64, u64)) {
+        let newest = self.dead.keys().next_back().copied().unwrap_or(0);
+        self.dead.insert(newest + 1, places);
+    }
+
+    /// What must be true in every state, whatever the rules say.
+    pub fn check(&self) {
+        let mut live: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (place, owner) in &self.waiting {
+            assert!(!self.active.contains_key(place), "{place} waits and is active");
+            live.entry(owner.unwrap_or(0)).or_default().push(*place);
+        }
+        for (place, token) in self.active.iter().filter(|(_, token)| token.ends > self.now) {
+            live.entry(token.owner.unwrap_or(0)).or_default().push(*place);
+        }
+        for (user, places) in live.iter().filter(|(user, _)| **user != 0) {
+            assert!(places.len() == 1, "user {user} has the places {places:?}");
+        }
+        for at in self.holds.keys() {
+            assert!(!self.sold.contains(at), "seat {at:?} is sold and held");
+        }
+        let mut held: BTreeMap<u64, usize> = BTreeMap::new();
+        for hold in self.holds.values().filter(|hold| hold.deadline > self.now) {
+            *held.entry(hold.user).or_default() += 1;
+        }
+        for (user, seats) in held {
+            assert!(seats <= SEATS_MAX as usize, "user {user} holds {seats} seats");
+        }
+        let stat = |name: &str| self.stats.get(name).copied().unwrap_or(0);
+        let gone = stat("expired") + stat("left") + stat("consumed");
+        let here = (self.waiting.len() + self.active.len()) as u64;
+        assert_eq!(stat("issued"), here + gone, "somebody is lost: {:?}", self.stats);
+    }
+
+    /// The model as Redis would read back.
+    pub fn state(&self) -> State {
+        let mut state = State::new();
+        let mut put = |key: String, value: String| state.insert(key, value);
+        put("run".into(), self.run.clone());
+        if let Some(epoch) = &self.epoch {
+            put("epoch".into(), epoch.clone());
+        }
+        if let Some(seq) = self.seq {
+            put("seq".into(), seq.to_string());
+        }
+        for (place, owner) in &self.waiting {
+            let user = owner.map(|user| format!(":{user}")).unwrap_or_default();
+            put(format!("waiting {place}{user}"), place.to_string());
+        }
+        for (ordinal, (first, last)) in &self.dead {
+            let name = if first == last { first.to_string() } else { format!("{first}-{last}") };
+            put(format!("dead {name}"), ordinal.to_string());
+        }
+        for (place, token) in &self.active {
+            put(format!("active {place}"), token.ends.to_string());
+            if token.ends > self.now {
+                let owner = token.owner.map(|user| user.to_string()).unwrap_or_default();
+                let value = format!("{owner}:{}:{}", token.claimed, token.promoted);
+                put(format!("token:{place}"), value);
+                put(format!("token:{place} ends"), token.ends.to_string());
+            }
+        }
+        for (user, place) in &self.users {
+            put(format!("users {user}"), place.to_string());
+        }
+        for (id, group) in &self.groups {
+            put(format!("group:{} ends", id.simple()), group.ends.to_string());
+        }
+        if let Some(pace) = &self.pace {
+            put("pace at".into(), pace.at.to_string());
+            put("pace credit".into(), format!("{}.000000", pace.credit));
+        }
+        for (field, value) in &self.settings {
+            put(format!("settings {field}"), value.clone());
+        }
+        for (counter, n) in &self.stats {
+            put(format!("stats {counter}"), n.to_string());
+        }
+        self.put_seats(&mut state);
+        state
+    }
+
+    fn put_seats(&self, state: &mut State) {
+        let mut put = |key: String, value: String| state.insert(key, value);
+        for ((day, seat), hold) in &self.holds {
+            let Hold { reservation, place, user, hard, .. } = hold;
+            let record = format!("{reservation}:{place}:{user}:{PRICE}:{hard}");
+            put(format!("held:{} {seat}", DAYS[*day]), hold.deadline.to_string());
+            put(format!("hold:{} {seat}", DAYS[*day]), record);
+            if let Some(again) = hold.again {
+                put(format!("hold:{} again:{seat}", DAYS[*day]), again.to_string());
+            }
+        }
+        for (user, mine) in &self.mine {
+            put(format!("holds:{user} ends"), mine.ends.to_string());
+            for ((day, seat), reservation) in &mine.entries {
+                put(format!("holds:{user} {}:{seat}", DAYS[*day]), reservation.to_string());
+            }
+        }
+        for (place, paying) in &self.paying {
+            put(format!("paying:{place} ends"), paying.ends.to_string());
+            for (attempt, ends) in &paying.attempts {
+                put(format!("paying:{place} {attempt}"), ends.to_string());
+            }
+        }
+        for (day, seat) in &self.sold {
+            put(format!("sold:{} {seat}", DAYS[*day]), "1".into());
+        }
+        for (day, version) in &self.versions {
+            put(format!("version:{}", DAYS[*day]), version.clone());
+        }
+        if let Some((id, ends)) = self.rebuild {
+            put("rebuild".into(), id.to_string());
+            put("rebuild ends".into(), ends.to_string());
+        }
+    }
+}

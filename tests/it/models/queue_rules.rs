@@ -1,0 +1,218 @@
+//! The rules of the waiting line, one function per script in `lua/queue/`.
+
+use std::collections::BTreeSet;
+
+use onsale::queue::PlaceRange;
+use uuid::Uuid;
+
+use super::call::{ACTIVE_TTL, CLAIM_TTL, DAYS, SEATS, SESSION_MAX, STEP, Terms};
+use super::model::{Group, Model, Pace, Token};
+use crate::support::line::place;
+
+/// What a line skips when it may have lost numbers.
+const JUMP: u64 = 1_048_576;
+
+impl Model {
+    pub fn settle(&mut self, floor: u64) -> String {
+        let settled = self.run == self.process && self.seq.is_some_and(|seq| seq >= floor);
+        if !settled {
+            let highest = self.waiting.keys().next_back().copied();
+            let last = self.seq.or(highest).unwrap_or(0);
+            // The lines of these tests are far ahead of the clock: it never decides.
+            let fresh = last.max(floor) + JUMP;
+            if last > 0 {
+                self.bury((last + 1, fresh));
+            }
+            self.seq = Some(fresh);
+            self.run.clone_from(&self.process);
+        }
+        format!("settled {} {} {:?} {:?}", self.run, !settled, self.epoch, self.seq)
+    }
+
+    pub fn board(&self, after: u64, limit: usize) -> String {
+        let range = |(first, last): &(u64, u64)| PlaceRange::new(place(*first), place(*last));
+        let dead = self.dead.range(after + 1..).take(limit);
+        let dead: Vec<_> = dead.map(|(ordinal, places)| (*ordinal, range(places))).collect();
+        let knob = |name: &str| self.settings.get(name);
+        format!(
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {} {dead:?}",
+            self.now,
+            self.run,
+            self.epoch,
+            self.seq,
+            self.waiting.keys().next(),
+            self.waiting.len(),
+            self.live_count(),
+            self.stats.get("promoted").unwrap_or(&0),
+            knob("capacity"),
+            knob("batch"),
+            knob("paused"),
+            self.sold.len(),
+        )
+    }
+
+    pub fn enter(
+        &mut self,
+        group: Uuid,
+        (floor, epoch): (u64, &str),
+        arrivals: &[Option<u64>],
+    ) -> String {
+        if let Some(answered) = self.groups.get(&group) {
+            return answered.answer.clone();
+        }
+        let Some(last) = self.seq.filter(|seq| *seq >= floor) else {
+            return "unsettled".into();
+        };
+        if self.epoch.as_deref() != Some(epoch) {
+            return "unsettled".into();
+        }
+        let before = self.waiting.len();
+        let (mut next, mut known, mut over) = (last, Vec::new(), BTreeSet::new());
+        for (index, user) in arrivals.iter().enumerate() {
+            let standing = user.and_then(|user| self.standing(user));
+            if let Some((place, expires)) = standing {
+                known.push((index, place, expires));
+                continue;
+            }
+            next += 1;
+            if let Some(user) = user {
+                let old = self.users.insert(*user, next);
+                over.extend(old.filter(|old| self.active.contains_key(old)));
+            }
+            self.waiting.insert(next, *user);
+            assert!(self.given.insert(next), "{next} is given twice");
+            self.count("issued", 1);
+        }
+        for place in &over {
+            self.active.remove(place);
+        }
+        self.count("expired", over.len());
+        self.seq = Some(next);
+        let answer = format!("entered {} {before} {} {known:?}", self.now, last + 1);
+        self.groups.insert(group, Group { answer: answer.clone(), ends: self.now + STEP });
+        answer
+    }
+
+    /// The live place of a user, with its end, 0 while it waits.
+    fn standing(&self, user: u64) -> Option<(u64, i64)> {
+        let place = *self.users.get(&user)?;
+        if let Some(token) = self.live(place) {
+            return Some((place, token.ends));
+        }
+        (self.waiting.get(&place) == Some(&Some(user))).then_some((place, 0))
+    }
+
+    pub fn promote(&mut self, terms: &Terms) -> String {
+        if self.run != terms.run || self.epoch.as_ref() != Some(&terms.epoch) {
+            return "not_ready".into();
+        }
+        let all = self.active.len();
+        self.active.retain(|_, token| token.ends > self.now);
+        let expired = all - self.active.len();
+        self.count("expired", expired);
+        let live = self.active.len();
+        let sold_out = self.sold.len() == SEATS as usize * DAYS.len();
+        if self.settings.get("paused").is_some_and(|paused| paused == "1")
+            || terms.early
+            || sold_out
+        {
+            return format!("closed {expired} {live}");
+        }
+        let knob = |name: &str, otherwise| {
+            let number = self.settings.get(name).and_then(|text| text.parse::<u32>().ok());
+            number.filter(|number| *number <= 10_000_000).unwrap_or(otherwise)
+        };
+        let (capacity, batch) = (knob("capacity", terms.capacity), knob("batch", terms.batch));
+        // A unit is far more than a second: either nothing was earned, or all of a batch.
+        let kept = self.pace.clone().unwrap_or(Pace { at: i64::MIN, credit: 0 });
+        let earned = if kept.at < self.now { batch } else { 0 };
+        let credit = batch.min(kept.credit + earned);
+        let wanted = (credit as usize).min((capacity as usize).saturating_sub(live));
+        let mut count = 0;
+        while count < wanted {
+            let Some((place, owner)) = self.waiting.pop_first() else { break };
+            let ends = self.now + CLAIM_TTL;
+            self.active.insert(place, Token { owner, claimed: 0, promoted: self.now, ends });
+            count += 1;
+        }
+        let spent = u32::try_from(count).expect("a few");
+        self.pace = Some(Pace { at: self.now + 1, credit: credit - spent });
+        self.count("promoted", count);
+        let head = self.waiting.keys().next().copied().unwrap_or(u64::MAX);
+        let newest = self.dead.keys().next_back().copied();
+        self.dead.retain(|ordinal, (_, last)| Some(*ordinal) == newest || *last >= head);
+        format!("promoted {count} {expired} {}", live + count)
+    }
+
+    pub fn claim(&mut self, place: u64, user: Option<u64>) -> String {
+        let Some(token) = self.live(place).cloned() else { return "gone".into() };
+        if user.is_some() && token.owner.is_some() && token.owner != user {
+            return "not_yours".into();
+        }
+        let binds = user.filter(|_| token.owner.is_none());
+        let other = binds.and_then(|user| self.standing(user));
+        if other.is_some_and(|(other, _)| other != place) {
+            return "user_has_token".into();
+        }
+        if let Some(user) = binds {
+            self.users.insert(user, place);
+        }
+        let now = self.now;
+        let token = self.active.get_mut(&place).expect("it lives");
+        token.owner = token.owner.or(binds);
+        let first = token.claimed == 0;
+        if first {
+            token.claimed = 1;
+            let until = (now + ACTIVE_TTL).min(token.promoted + SESSION_MAX);
+            token.ends = token.ends.max(until);
+        }
+        let answer = format!("active {:?} {} {now}", token.owner, token.ends);
+        self.count("claimed", usize::from(first));
+        answer
+    }
+
+    pub fn leave(
+        &mut self,
+        place: u64,
+        user: Option<u64>,
+        asker: Option<u64>,
+        version: Uuid,
+    ) -> String {
+        let waits = self.waiting.get(&place).copied();
+        let Some(owner) = waits.or_else(|| self.live(place).map(|token| token.owner)) else {
+            return "gone".into();
+        };
+        if owner.is_some() && asker.is_some() && owner != asker {
+            return "not_yours".into();
+        }
+        if waits.is_some() {
+            self.waiting.remove(&place);
+            self.bury((place, place));
+            self.forget_user(owner, place);
+            self.count("left", 1);
+            return "left 0".into();
+        }
+        if owner != user {
+            return "other_user".into();
+        }
+        if self.is_paying(place) {
+            return "paying".into();
+        }
+        let mut released = 0;
+        let mine = user.and_then(|user| self.mine.get(&user)).cloned().unwrap_or_default();
+        for (at, reservation) in mine.entries {
+            let Some(hold) = self.holds.get(&at) else { continue };
+            if hold.reservation == reservation && hold.place == place {
+                released += usize::from(hold.deadline > self.now);
+                self.holds.remove(&at);
+                self.forget_entry(user.expect("somebody"), at);
+                self.versions.insert(at.0, version.simple().to_string());
+            }
+        }
+        self.active.remove(&place);
+        self.forget_user(owner, place);
+        self.count("released", released);
+        self.count("left", 1);
+        format!("left {released}")
+    }
+}

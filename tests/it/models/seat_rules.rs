@@ -1,0 +1,216 @@
+//! The rules of seats, one function per script in `lua/seats/`.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::call::{
+    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, PRICE, ReleaseRequest, SEATS_MAX, SESSION_MAX,
+    TOKEN_EXTRA,
+};
+use super::model::{Hold, Model};
+
+impl Model {
+    pub fn hold(&mut self, request: &HoldRequest) -> String {
+        let HoldRequest { place, user, day, .. } = *request;
+        if self.run != request.run || self.epoch.as_ref() != Some(&request.epoch) {
+            return "not_ready".into();
+        }
+        let Some(token) = self.live(place).cloned() else { return "token_expired".into() };
+        if token.owner != Some(user) {
+            return "not_yours".into();
+        }
+        if day == 0 {
+            return "past".into();
+        }
+        if token.claimed == 2 && self.is_paying(place) {
+            return "paying".into();
+        }
+        let deadline = self.now + HOLD_TTL;
+        let hard = deadline + HARD_EXTRA;
+        let (mut answer, mut fresh, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+        for (seat, reservation) in &request.seats {
+            let at = (day, *seat);
+            if self.sold.contains(&at) {
+                return format!("sold {seat}");
+            }
+            if let Some(hold) = self.live_hold(at) {
+                if (hold.place, hold.user) != (place, user) {
+                    return format!("taken {seat}");
+                }
+                answer.push((DAYS[day].to_owned(), *seat, hold.reservation, PRICE, hold.deadline));
+                if hold.reservation != *reservation {
+                    repeated.push((at, hold.reservation));
+                }
+            } else {
+                answer.push((DAYS[day].to_owned(), *seat, *reservation, PRICE, deadline));
+                fresh.push((at, *reservation));
+            }
+        }
+        let session_ends = token.promoted + SESSION_MAX;
+        if !fresh.is_empty() {
+            let live = self.entries_that_count(user).len();
+            if live + fresh.len() > SEATS_MAX as usize {
+                return format!("limit {live}");
+            }
+            if hard > session_ends {
+                return format!("session_ending {session_ends}");
+            }
+        }
+        for (at, reservation) in repeated {
+            self.holds.get_mut(&at).expect("it lives").again = Some(reservation);
+        }
+        let answer = format!("held {} {answer:?}", self.now);
+        if fresh.is_empty() {
+            return answer;
+        }
+        self.drop_stale_entries(user);
+        let (mut lapsed, seats) = (0, fresh.len());
+        for (at, reservation) in fresh {
+            let new = Hold { reservation, place, user, deadline, hard, again: None };
+            lapsed += usize::from(self.holds.insert(at, new).is_some());
+            let mine = self.mine.entry(user).or_default();
+            mine.entries.insert(at, reservation);
+            mine.ends = mine.ends.max(hard);
+        }
+        self.versions.insert(day, request.version.to_string());
+        self.count("held", seats);
+        self.count("lapsed", lapsed);
+        let token = self.active.get_mut(&place).expect("it lives");
+        token.ends = token.ends.max((hard + TOKEN_EXTRA).min(session_ends));
+        token.claimed = 2;
+        answer
+    }
+
+    /// The entries of `holds:<user>` with which the holds agree.
+    pub fn entries_that_count(&self, user: u64) -> BTreeSet<(usize, u32)> {
+        let mine = self.mine.get(&user).map(|mine| mine.entries.clone()).unwrap_or_default();
+        let counts = |at: &(usize, u32), reservation: &Uuid| {
+            self.live_hold(*at).is_some_and(|hold| hold.reservation == *reservation)
+        };
+        mine.into_iter()
+            .filter(|(at, reservation)| counts(at, reservation))
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    fn drop_stale_entries(&mut self, user: u64) {
+        let good = self.entries_that_count(user);
+        if let Some(mine) = self.mine.get_mut(&user) {
+            mine.entries.retain(|at, _| good.contains(at));
+        }
+        self.mine.retain(|_, mine| !mine.entries.is_empty());
+    }
+
+    pub fn release(&mut self, request: &ReleaseRequest) -> String {
+        let ReleaseRequest { place, user, day, given_up, .. } = *request;
+        let (mut seats, mut kept) = (Vec::new(), 0);
+        for (seat, reservation) in &request.seats {
+            let Some(hold) = self.live_hold((day, *seat)) else { continue };
+            if (hold.reservation, hold.place, hold.user) == (*reservation, place, user) {
+                if given_up && hold.again == Some(*reservation) {
+                    kept += 1;
+                } else {
+                    seats.push((day, *seat));
+                }
+            }
+        }
+        if seats.is_empty() {
+            return format!("released 0 {kept}");
+        }
+        if self.is_paying(place) {
+            return "paying".into();
+        }
+        for at in &seats {
+            self.holds.remove(at);
+            self.forget_entry(user, *at);
+        }
+        self.versions.insert(day, request.version.to_string());
+        self.count("released", seats.len());
+        format!("released {} {kept}", seats.len())
+    }
+
+    pub fn sweep(&mut self, day: usize, version: Uuid) -> String {
+        let all = self.holds.len();
+        let now = self.now;
+        self.holds.retain(|at, hold| at.0 != day || hold.deadline > now);
+        let swept = all - self.holds.len();
+        if swept > 0 {
+            self.versions.insert(day, version.to_string());
+        }
+        self.count("lapsed", swept);
+        format!("swept {swept}")
+    }
+
+    pub fn list(&self, day: usize) -> String {
+        let live = self.holds.iter().filter(|(at, hold)| at.0 == day && hold.deadline > self.now);
+        let next = live.clone().map(|(_, hold)| hold.deadline).min();
+        let held: Vec<u32> = live.map(|(at, _)| at.1).collect();
+        let sold: Vec<u32> = self.sold.iter().filter(|at| at.0 == day).map(|at| at.1).collect();
+        format!("list {} {:?} {sold:?} {next:?} {held:?}", self.now, self.versions.get(&day))
+    }
+
+    pub fn dates(&self) -> String {
+        let unfree = |day: usize| {
+            let sold = self.sold.iter().filter(|at| at.0 == day).count();
+            let live =
+                |(at, hold): &(&(usize, u32), &Hold)| at.0 == day && hold.deadline > self.now;
+            sold + self.holds.iter().filter(live).count()
+        };
+        let unfree: Vec<usize> = (0..DAYS.len()).map(unfree).collect();
+        format!("dates {} {unfree:?}", self.now)
+    }
+
+    pub fn holds_of(&self, user: u64) -> String {
+        let row = |at: (usize, u32)| {
+            let hold = &self.holds[&at];
+            (DAYS[at.0].to_owned(), at.1, hold.reservation, PRICE, hold.deadline)
+        };
+        let rows: Vec<_> = self.entries_that_count(user).into_iter().map(row).collect();
+        format!("holds {} {rows:?}", self.now)
+    }
+
+    pub fn restore(
+        &mut self,
+        day: usize,
+        lock: Option<Uuid>,
+        version: Uuid,
+        seats: &[u32],
+    ) -> String {
+        if lock.is_some() && self.rebuild.map(|(id, _)| id) != lock {
+            return "lost".into();
+        }
+        let (mut marked, mut displaced, mut lapsed) = (0, 0, 0);
+        for seat in seats {
+            marked += usize::from(self.sold.insert((day, *seat)));
+            match self.holds.remove(&(day, *seat)) {
+                Some(hold) if hold.deadline > self.now => displaced += 1,
+                Some(_) => lapsed += 1,
+                None => {}
+            }
+        }
+        if marked + displaced + lapsed > 0 {
+            self.versions.insert(day, version.to_string());
+        }
+        self.count("corrected", if lock.is_none() { marked } else { 0 });
+        self.count("displaced", displaced);
+        self.count("lapsed", lapsed);
+        format!("restored {marked} {}", displaced + lapsed)
+    }
+
+    pub fn correct(
+        &mut self,
+        day: usize,
+        seen: Option<&str>,
+        version: Uuid,
+        seats: &[u32],
+    ) -> String {
+        if self.versions.get(&day).map(String::as_str) != seen {
+            return "changed".into();
+        }
+        let unmarked = seats.iter().filter(|seat| self.sold.remove(&(day, **seat))).count();
+        self.versions.insert(day, version.to_string());
+        self.count("corrected", unmarked);
+        format!("corrected {unmarked}")
+    }
+}

@@ -1,0 +1,481 @@
+//! The steps of a case, how likely each is, and which call a step becomes in a given state.
+//!
+//! A step names things by small numbers that are looked up when it is its turn ("the second active
+//! token"), so that a shorter list of steps still means something.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+use uuid::Uuid;
+
+use super::call::{Call, HoldRequest, ReleaseRequest, SEATS, Terms};
+use super::model::Model;
+
+/// One step, and whether its call is made twice.
+#[derive(Debug, Clone)]
+pub struct Act {
+    pub step: Step,
+    pub twice: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// User numbers; 0 is anonymous.
+    Arrive {
+        who: Vec<u64>,
+        belief: Belief,
+    },
+    Settle {
+        floor: Floor,
+    },
+    ReadBoard {
+        after: u64,
+        limit: usize,
+    },
+    Promote {
+        capacity: u32,
+        batch: u32,
+        early: bool,
+        belief: Belief,
+    },
+    /// 0 claims for nobody but the token's own user.
+    Claim {
+        at: Aim,
+        user: u64,
+    },
+    Leave {
+        at: Aim,
+        asker: u64,
+        knows: bool,
+    },
+    /// 0 holds for the token's own user.
+    Hold {
+        at: Aim,
+        user: u64,
+        day: usize,
+        seats: Vec<u32>,
+        belief: Belief,
+    },
+    Release {
+        hold: usize,
+        stranger: bool,
+        given_up: bool,
+    },
+    Sweep {
+        day: usize,
+    },
+    List {
+        day: usize,
+    },
+    Dates,
+    Holds {
+        user: u64,
+    },
+    Restore {
+        day: usize,
+        seats: Vec<u32>,
+        lock: Lock,
+    },
+    Correct {
+        day: usize,
+        seats: Vec<u32>,
+        seen: bool,
+    },
+    Begin {
+        at: Aim,
+        user: u64,
+    },
+    Cancel {
+        attempt: usize,
+    },
+    Finish {
+        at: Aim,
+        unknown_seat: Option<(usize, u32)>,
+    },
+    Rebuild {
+        id: u128,
+    },
+    Seal {
+        id: u128,
+    },
+    /// An earlier call once more, with all that came between.
+    Again {
+        back: usize,
+    },
+    /// The rest are no calls: what happens to the store.
+    Pass {
+        steps: i64,
+    },
+    ForgetScripts,
+    Set {
+        knob: &'static str,
+        value: &'static str,
+    },
+    LoseEpoch,
+    LoseSeq,
+    AnotherProcess,
+    /// A failover forgets a promotion.
+    RollBack {
+        at: Aim,
+    },
+}
+
+/// What the caller believes of run, epoch and numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    Right,
+    OtherEpoch,
+    OtherRun,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Floor {
+    Nothing,
+    Known,
+    Higher,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Lock {
+    None,
+    Rebuilding,
+    Other,
+}
+
+/// Which place: the how-manyth of those that are active, that wait, or that were ever given.
+#[derive(Debug, Clone, Copy)]
+pub enum Aim {
+    Active(usize),
+    Waiting(usize),
+    Ever(usize),
+}
+
+impl Aim {
+    pub fn place(self, model: &Model) -> u64 {
+        let nth = |places: Vec<u64>, n: usize| {
+            let index = n.checked_rem(places.len());
+            index.map(|index| places[index])
+        };
+        let found = match self {
+            Self::Active(n) => nth(model.active.keys().copied().collect(), n),
+            Self::Waiting(n) => nth(model.waiting.keys().copied().collect(), n),
+            Self::Ever(n) => nth(model.given.iter().copied().collect(), n),
+        };
+        found.unwrap_or(1)
+    }
+}
+
+/// Gives every call ids that no other call of the case has.
+#[derive(Debug)]
+pub struct Ids(pub u128);
+
+impl Ids {
+    fn fresh(&mut self) -> Uuid {
+        self.0 += 1;
+        Uuid::from_u128(self.0)
+    }
+
+    fn of_each(&mut self, seats: &[u32]) -> Vec<(u32, Uuid)> {
+        seats.iter().map(|seat| (*seat, self.fresh())).collect()
+    }
+}
+
+/// What a step is looked up in.
+pub struct Now<'a> {
+    pub model: &'a Model,
+    pub ids: &'a mut Ids,
+    pub calls: &'a [Call],
+}
+
+impl Now<'_> {
+    fn owner(&self, place: u64) -> Option<u64> {
+        self.model.active.get(&place).and_then(|token| token.owner)
+    }
+
+    fn user_or_owner(&self, user: u64, place: u64) -> Option<u64> {
+        Some(user).filter(|user| *user > 0).or_else(|| self.owner(place))
+    }
+
+    /// Run and epoch.
+    fn believed(&self, belief: Belief) -> (String, String) {
+        let (run, epoch) = (self.model.process.clone(), self.model.epoch.clone());
+        match belief {
+            Belief::Right => (run, epoch.unwrap_or_default()),
+            Belief::OtherEpoch => (run, "another".to_owned()),
+            Belief::OtherRun => ("another".to_owned(), epoch.unwrap_or_default()),
+        }
+    }
+}
+
+impl Step {
+    /// The call of this step; `None` if it is none, or there is nothing to call it with.
+    pub fn call(&self, now: &mut Now) -> Option<Call> {
+        match self {
+            Self::Again { back } => {
+                let index = now.calls.len().checked_sub(1 + back)?;
+                // An old floor says nothing about numbers that were lost since.
+                Some(now.calls[index].clone()).filter(|call| !matches!(call, Call::Settle { .. }))
+            }
+            Self::Pass { .. }
+            | Self::ForgetScripts
+            | Self::Set { .. }
+            | Self::LoseEpoch
+            | Self::LoseSeq
+            | Self::AnotherProcess
+            | Self::RollBack { .. } => None,
+            _ => self
+                .queue_call(now)
+                .or_else(|| self.seat_call(now))
+                .or_else(|| self.payment_call(now)),
+        }
+    }
+
+    /// Of the waiting line.
+    fn queue_call(&self, now: &mut Now) -> Option<Call> {
+        Some(match self {
+            Self::Arrive { who, belief } => Call::Enter {
+                group: now.ids.fresh(),
+                floor: now.model.highest + u64::from(*belief == Belief::OtherRun),
+                epoch: now.believed(*belief).1,
+                arrivals: who.iter().map(|user| Some(*user).filter(|user| *user > 0)).collect(),
+            },
+            // Nobody settles a line that lost its counter without knowing its numbers: see D4.
+            Self::Settle { floor } => Call::Settle {
+                floor: match floor {
+                    Floor::Nothing if now.model.seq.is_some() => 0,
+                    Floor::Nothing | Floor::Known => now.model.highest,
+                    Floor::Higher => now.model.highest + 5,
+                },
+            },
+            Self::ReadBoard { after, limit } => Call::Board { after: *after, limit: *limit },
+            Self::Promote { capacity, batch, early, belief } => {
+                let (run, epoch) = now.believed(*belief);
+                let (capacity, batch, early) = (*capacity, *batch, *early);
+                Call::Promote(Terms { run, epoch, capacity, batch, early })
+            }
+            Self::Claim { at, user } => {
+                let place = at.place(now.model);
+                Call::Claim { place, user: now.user_or_owner(*user, place) }
+            }
+            Self::Leave { at, asker, knows } => {
+                let place = at.place(now.model);
+                let user = if *knows { now.owner(place) } else { Some(9) };
+                let asker = Some(*asker).filter(|asker| *asker > 0);
+                Call::Leave { place, user, asker, version: now.ids.fresh() }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Of the seats.
+    fn seat_call(&self, now: &mut Now) -> Option<Call> {
+        Some(match self {
+            Self::Hold { at, user, day, seats, belief } => {
+                let place = at.place(now.model);
+                let user = now.user_or_owner(*user, place).unwrap_or(1);
+                let (run, epoch) = now.believed(*belief);
+                let (day, version, seats) = (*day, now.ids.fresh(), now.ids.of_each(seats));
+                Call::Hold(HoldRequest { run, epoch, place, user, day, version, seats })
+            }
+            Self::Release { hold, stranger, given_up } => {
+                let index = hold.checked_rem(now.model.holds.len())?;
+                let (at, hold) = now.model.holds.iter().nth(index)?;
+                let of_his = now.model.holds.iter().filter(|(other, other_hold)| {
+                    (other.0, other_hold.place) == (at.0, hold.place)
+                });
+                Call::Release(ReleaseRequest {
+                    place: hold.place,
+                    user: if *stranger { 9 } else { hold.user },
+                    day: at.0,
+                    given_up: *given_up,
+                    version: now.ids.fresh(),
+                    seats: of_his.map(|(at, hold)| (at.1, hold.reservation)).collect(),
+                })
+            }
+            Self::Sweep { day } => Call::Sweep { day: *day, version: now.ids.fresh() },
+            Self::List { day } => Call::List { day: *day },
+            Self::Dates => Call::Dates,
+            Self::Holds { user } => Call::Holds { user: *user },
+            Self::Restore { day, seats, lock } => Call::Restore {
+                day: *day,
+                lock: match lock {
+                    Lock::None => None,
+                    Lock::Rebuilding => now.model.rebuild.map(|(id, _)| id),
+                    Lock::Other => Some(Uuid::from_u128(99)),
+                },
+                version: now.ids.fresh(),
+                seats: seats.clone(),
+            },
+            Self::Correct { day, seats, seen } => Call::Correct {
+                day: *day,
+                seen: if *seen { now.model.versions.get(day).cloned() } else { Some("old".into()) },
+                version: now.ids.fresh(),
+                seats: seats.clone(),
+            },
+            _ => return None,
+        })
+    }
+
+    /// Of payments and the recovery.
+    fn payment_call(&self, now: &mut Now) -> Option<Call> {
+        Some(match self {
+            Self::Begin { at, user } => {
+                let place = at.place(now.model);
+                let user = now.user_or_owner(*user, place).unwrap_or(1);
+                Call::Begin { place, user, attempt: now.ids.fresh() }
+            }
+            Self::Cancel { attempt } => {
+                let of = |(place, paying): (&u64, &super::model::Paying)| {
+                    let place = *place;
+                    paying.attempts.keys().map(move |id| (place, *id)).collect::<Vec<_>>()
+                };
+                let all: Vec<_> = now.model.paying.iter().flat_map(of).collect();
+                let (place, attempt) = all[attempt.checked_rem(all.len())?];
+                Call::Cancel { place, attempt }
+            }
+            Self::Finish { at, unknown_seat } => {
+                let place = at.place(now.model);
+                let waits = now.model.waiting.get(&place).copied().flatten();
+                let his = now.model.holds.iter().filter(|(_, hold)| hold.place == place);
+                let mut seats: Vec<_> = his.map(|(at, hold)| (*at, hold.reservation)).collect();
+                let unknown =
+                    unknown_seat.filter(|at| !now.model.holds.contains_key(at) || seats.is_empty());
+                seats.extend(unknown.map(|at| (at, now.ids.fresh())));
+                if seats.is_empty() {
+                    return None;
+                }
+                seats.sort_unstable();
+                let user = now.owner(place).or(waits).unwrap_or(1);
+                Call::Finish { place, user, version: now.ids.fresh(), seats }
+            }
+            Self::Rebuild { id } => Call::Rebuild { id: Uuid::from_u128(*id) },
+            Self::Seal { id } => Call::Seal {
+                id: Uuid::from_u128(*id),
+                epoch: now.ids.fresh(),
+                settings: vec![("batch".into(), "2".into()), ("capacity".into(), "3".into())],
+            },
+            _ => return None,
+        })
+    }
+}
+
+fn aim() -> impl Strategy<Value = Aim> {
+    prop_oneof![
+        8 => (0..4_usize).prop_map(Aim::Active),
+        2 => (0..4_usize).prop_map(Aim::Waiting),
+        1 => (0..8_usize).prop_map(Aim::Ever),
+    ]
+}
+
+fn somebody() -> impl Strategy<Value = u64> {
+    prop_oneof![5 => Just(0_u64), 2 => 1..=4_u64]
+}
+
+fn belief() -> impl Strategy<Value = Belief> {
+    prop_oneof![
+        12 => Just(Belief::Right), 1 => Just(Belief::OtherEpoch), 1 => Just(Belief::OtherRun)
+    ]
+}
+
+fn seats() -> impl Strategy<Value = Vec<u32>> {
+    subsequence((1..=SEATS).collect::<Vec<_>>(), 1..=SEATS as usize)
+}
+
+fn day() -> impl Strategy<Value = usize> {
+    prop_oneof![1 => Just(0_usize), 10 => Just(1_usize), 6 => Just(2_usize)]
+}
+
+/// Somebody gives up a place.
+pub fn leaving() -> BoxedStrategy<Step> {
+    (aim(), somebody(), prop::bool::weighted(0.9))
+        .prop_map(|(at, asker, knows)| Step::Leave { at, asker, knows })
+        .boxed()
+}
+
+/// Steps of the waiting line.
+pub fn line() -> BoxedStrategy<Step> {
+    let floor =
+        prop_oneof![2 => Just(Floor::Nothing), 2 => Just(Floor::Known), 1 => Just(Floor::Higher)];
+    prop_oneof![
+        6 => (vec(prop_oneof![1 => Just(0_u64), 2 => 1..=4_u64], 1..=5), belief())
+            .prop_map(|(who, belief)| Step::Arrive { who, belief }),
+        1 => floor.prop_map(|floor| Step::Settle { floor }),
+        2 => (0..4_u64, 1..4_usize).prop_map(|(after, limit)| Step::ReadBoard { after, limit }),
+        6 => (0..6_u32, 0..5_u32, prop::bool::weighted(0.05), belief()).prop_map(
+            |(capacity, batch, early, belief)| Step::Promote { capacity, batch, early, belief }
+        ),
+        6 => (aim(), somebody()).prop_map(|(at, user)| Step::Claim { at, user }),
+        4 => leaving(),
+        1 => (
+            prop::sample::select(vec!["capacity", "batch", "paused"]),
+            prop::sample::select(vec!["0", "1", "2", "3", "x", "10000001"]),
+        ).prop_map(|(knob, value)| Step::Set { knob, value }),
+        1 => aim().prop_map(|at| Step::RollBack { at }),
+        1 => Just(Step::LoseSeq),
+        1 => Just(Step::AnotherProcess),
+    ]
+    .boxed()
+}
+
+/// Steps about seats.
+pub fn seat_steps() -> BoxedStrategy<Step> {
+    let lock = prop_oneof![Just(Lock::None), Just(Lock::Rebuilding), Just(Lock::Other)];
+    prop_oneof![
+        12 => (aim(), somebody(), day(), seats(), belief()).prop_map(
+            |(at, user, day, seats, belief)| Step::Hold { at, user, day, seats, belief }
+        ),
+        4 => (0..6_usize, prop::bool::weighted(0.1), any::<bool>()).prop_map(
+            |(hold, stranger, given_up)| Step::Release { hold, stranger, given_up }
+        ),
+        2 => day().prop_map(|day| Step::Sweep { day }),
+        2 => day().prop_map(|day| Step::List { day }),
+        1 => Just(Step::Dates),
+        2 => (1..=4_u64).prop_map(|user| Step::Holds { user }),
+        2 => (day(), seats(), lock)
+            .prop_map(|(day, seats, lock)| Step::Restore { day, seats, lock }),
+        2 => (day(), seats(), prop::bool::weighted(0.8))
+            .prop_map(|(day, seats, seen)| Step::Correct { day, seats, seen }),
+    ]
+    .boxed()
+}
+
+/// Steps about payments, and of the recovery.
+pub fn payment_steps() -> BoxedStrategy<Step> {
+    let unknown = proptest::option::weighted(0.3, (1..3_usize, 1..=SEATS));
+    prop_oneof![
+        6 => (aim(), somebody()).prop_map(|(at, user)| Step::Begin { at, user }),
+        3 => (0..4_usize).prop_map(|attempt| Step::Cancel { attempt }),
+        3 => (aim(), unknown).prop_map(|(at, unknown_seat)| Step::Finish { at, unknown_seat }),
+        2 => (1..3_u128).prop_map(|id| Step::Rebuild { id }),
+        2 => (1..3_u128).prop_map(|id| Step::Seal { id }),
+        1 => Just(Step::LoseEpoch),
+    ]
+    .boxed()
+}
+
+/// What happens around every script.
+pub fn around() -> BoxedStrategy<Step> {
+    prop_oneof![
+        5 => prop_oneof![3 => Just(1_i64), 1 => 2..5_i64]
+            .prop_map(|steps| Step::Pass { steps }),
+        1 => Just(Step::ForgetScripts),
+        2 => (0..8_usize).prop_map(|back| Step::Again { back }),
+    ]
+    .boxed()
+}
+
+/// A case of steps, each made twice in one of three times.
+pub fn case(steps: BoxedStrategy<Step>) -> impl Strategy<Value = Vec<Act>> {
+    let act = (steps, prop::bool::weighted(0.3)).prop_map(|(step, twice)| Act { step, twice });
+    vec(act, 1..=40)
+}
+
+/// Four people who are inside: three named, one anonymous.
+pub fn inside() -> Vec<Step> {
+    let mut steps = vec![
+        Step::Arrive { who: vec![1, 2, 0, 3], belief: Belief::Right },
+        Step::Promote { capacity: 4, batch: 4, early: false, belief: Belief::Right },
+    ];
+    steps.extend((0..4).map(|n| Step::Claim { at: Aim::Active(n), user: 0 }));
+    steps
+}

@@ -1,0 +1,552 @@
+//! The real Redis beside the model: runs the calls, reads everything back, and lets time pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use onsale::concerts::{Concert, Generation};
+use onsale::local::{LocalRedis, RedisOptions};
+use onsale::payments::rebuild::{Rebuild, SealRebuild, TakeRebuild, Taken};
+use onsale::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
+use onsale::payments::{Payment, PaymentSeat};
+use onsale::queue::scripts::{Enter, EnterOutcome, Promote, PromoteOutcome, ReadBoard, Settle};
+use onsale::queue::token_scripts::{Claim, ClaimOutcome, Leave, LeaveOutcome};
+use onsale::redis::{LuaScript, Redis, RedisConfig, ScriptCall};
+use onsale::seats::scripts::{
+    CorrectOutcome, CorrectSold, HoldOutcome, HoldSeats, HoldTerms, ReadDates, ReadHolds,
+    ReadSeats, ReleaseHolds, ReleaseOutcome, RestoreOutcome, RestoreSold, SweepHolds, WhyReleased,
+};
+use onsale::seats::{Holder, Holds};
+use onsale::words::{Place, SeatNumber, UserId, Won};
+
+use super::call::{
+    ACTIVE_TTL, CLAIM_TTL, Call, DAYS, EXTENSION, HARD_EXTRA, HOLD_TTL, HoldRequest, LEASE, LOCK,
+    PRICE, ReleaseRequest, SEATS, SEATS_MAX, SESSION_MAX, STEP, TOKEN_EXTRA, Terms,
+};
+use super::model::State;
+use super::step::Step;
+use crate::support::line::{place, user_id};
+use crate::support::raw_redis::Answer;
+use crate::support::{RawRedis, concert, eventually};
+
+/// One unit of the model's time. A case takes far less, so what Redis' clock moves by itself during
+/// a case never reaches the next unit.
+const UNIT_MS: i64 = 500_000;
+
+/// Moves every time that is stored `ARGV[1]` ms into the past.
+const TIME_PASSES: &str = r"
+local by = tonumber(ARGV[1])
+local function earlier(ms) return string.format('%.0f', tonumber(ms) - by) end
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind = string.match(key, '^{%w+}:(%w+)')
+  local ends = redis.call('PEXPIRETIME', key)
+  if kind == 'active' or kind == 'held' or kind == 'paying' then
+    local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #entries, 2 do redis.call('ZADD', key, earlier(entries[i + 1]), entries[i]) end
+  elseif kind == 'hold' then
+    local fields = redis.call('HGETALL', key)
+    for i = 1, #fields, 2 do
+      if not string.find(fields[i], 'again', 1, true) then
+        redis.call('HSET', key, fields[i], (string.gsub(fields[i + 1], '%d+$', earlier)))
+      end
+    end
+  elseif kind == 'token' then
+    redis.call('SET', key, (string.gsub(redis.call('GET', key), '%d+$', earlier)), 'KEEPTTL')
+  elseif kind == 'pace' then
+    redis.call('HSET', key, 'at', earlier(redis.call('HGET', key, 'at')))
+  end
+  if ends > 0 then redis.call('PEXPIREAT', key, earlier(ends)) end
+end
+return 0";
+
+/// Every key with its end and its content; a bitmap as the numbers of its bits.
+const READ_ALL: &str = r"
+local all = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, content = redis.call('TYPE', key).ok, {}
+  if kind == 'hash' then
+    content = redis.call('HGETALL', key)
+  elseif kind == 'zset' then
+    content = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif string.find(key, ':sold:', 1, true) then
+    for seat = 0, 63 do
+      if redis.call('GETBIT', key, seat) == 1 then
+        content[#content + 1] = tostring(seat)
+        content[#content + 1] = '1'
+      end
+    end
+  elseif not string.find(key, ':group:', 1, true) then
+    content = { '', redis.call('GET', key) }
+  end
+  all[#all + 1] = { key, redis.call('PEXPIRETIME', key), content }
+end
+return all";
+
+/// A Redis for one kind of cases, and the connection that runs the scripts.
+pub struct World {
+    _process: LocalRedis,
+    pub raw: RawRedis,
+    redis: Redis,
+    concert: Arc<Concert>,
+    early: Concert,
+    /// What a server knows of the numbers given, when it must settle a line.
+    pub floor: Arc<AtomicU64>,
+    pub run_id: String,
+    /// The next call is not known to Redis; survives a case.
+    pub scripts_are_forgotten: bool,
+    /// Redis' clock when the case began, and the units that passed since.
+    began_ms: i64,
+    passed: i64,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let process = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("a Redis");
+        let all: Vec<&'static LuaScript> =
+            [onsale::queue::SCRIPTS, onsale::seats::SCRIPTS, onsale::payments::SCRIPTS].concat();
+        // Nothing here is about timeouts.
+        let command_timeout = Duration::from_secs(10);
+        let config = RedisConfig { command_timeout, ..RedisConfig::new(&process.url()) };
+        let redis = Redis::connect(&config, all.leak()).expect("a Redis URL");
+        eventually("Redis is up", || async { redis.ping().await.is_ok() }).await;
+        let mut raw = RawRedis::connect(process.socket()).await;
+        let mut concert = concert(SEATS, 1);
+        concert.dates = DAYS.map(|day| day.parse().expect("a date")).to_vec();
+        let mut early = concert.clone();
+        early.opens_at = Some("2099-01-01T00:00:00+09:00".parse().expect("a time"));
+        let (concert, floor) = (Arc::new(concert), Arc::new(AtomicU64::new(0)));
+        let (settling, line, known) = (redis.clone(), concert.clone(), floor.clone());
+        redis.on_forgotten(move || {
+            let (redis, concert, floor) = (settling.clone(), line.clone(), known.clone());
+            async move {
+                let floor = floor.load(Ordering::Relaxed);
+                redis.run_unloaded(&Settle { concert: &concert, floor }).await.map(|_| ())
+            }
+            .boxed()
+        });
+        let info = raw.say("INFO server").await.text().to_owned();
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        let run_id = run_id.expect("a run id").trim().to_owned();
+        let (began_ms, passed, scripts_are_forgotten) = (0, 0, true);
+        Self {
+            _process: process,
+            raw,
+            redis,
+            concert,
+            early,
+            floor,
+            run_id,
+            scripts_are_forgotten,
+            began_ms,
+            passed,
+        }
+    }
+
+    /// Empties it for a new case: a line that was not settled on this process yet.
+    pub async fn begin(&mut self, epoch: &str, seq: u64) {
+        let keys = self.concert.keys.clone();
+        self.raw.say("FLUSHALL").await;
+        self.raw
+            .say(&format!("MSET {} {seq} {} {epoch} {} none", keys.seq, keys.epoch, keys.run))
+            .await;
+        self.floor.store(seq, Ordering::Relaxed);
+        let time = self.raw.say("TIME").await.texts();
+        self.began_ms = time[0].parse::<i64>().expect("seconds") * 1000;
+        self.passed = 0;
+    }
+
+    fn unit(&self, ms: i64) -> i64 {
+        (ms - self.began_ms).div_euclid(UNIT_MS) + self.passed
+    }
+
+    fn unit_of(&self, ms: u64) -> i64 {
+        self.unit(i64::try_from(ms).expect("a time"))
+    }
+
+    fn unit_in(&self, ms: &str) -> String {
+        self.unit(ms.parse().expect("a time in ms")).to_string()
+    }
+
+    /// A step that is no call of a script.
+    pub async fn happen(&mut self, step: &Step, at: u64, member: &str) {
+        let keys = self.concert.keys.clone();
+        match step {
+            Step::Pass { steps } => {
+                let ms = (steps * STEP * UNIT_MS).to_string();
+                self.raw.send(&["EVAL", TIME_PASSES, "0", &ms]).await.int();
+                self.passed += steps * STEP;
+            }
+            Step::ForgetScripts => drop(self.raw.say("SCRIPT FLUSH").await),
+            Step::Set { knob, value } => {
+                self.raw.say(&format!("HSET {} {knob} {value}", keys.settings)).await;
+            }
+            Step::LoseEpoch => drop(self.raw.say(&format!("DEL {}", keys.epoch)).await),
+            Step::LoseSeq => drop(self.raw.say(&format!("DEL {}", keys.seq)).await),
+            Step::AnotherProcess => drop(self.raw.say(&format!("SET {} none", keys.run)).await),
+            Step::RollBack { .. } => {
+                self.raw.say(&format!("ZREM {} {at}", keys.active)).await;
+                self.raw.say(&format!("DEL {}", keys.token(place(at)))).await;
+                self.raw.say(&format!("ZADD {} {at} {member}", keys.waiting)).await;
+            }
+            other => unreachable!("{other:?} is a call"),
+        }
+    }
+
+    /// Reads every key back.
+    pub async fn state(&mut self) -> State {
+        let all = self.raw.send(&["EVAL", READ_ALL, "0"]).await;
+        let Answer::List(all) = all else { panic!("no list: {all:?}") };
+        let prefix = format!("{{c{}}}:", self.concert.id);
+        let mut state = State::new();
+        for entry in all {
+            let Answer::List(entry) = entry else { panic!("no entry") };
+            let key =
+                entry[0].text().strip_prefix(&prefix).expect("a key of the concert").to_owned();
+            let kind = key.split(':').next().unwrap_or_default().to_owned();
+            if entry[1].int() > 0 {
+                state.insert(format!("{key} ends"), self.unit(entry[1].int()).to_string());
+            }
+            for pair in entry[2].texts().chunks(2) {
+                let (field, value) = (&pair[0], &pair[1]);
+                let value = match kind.as_str() {
+                    "active" | "held" | "paying" => self.unit_in(value),
+                    "pace" if field == "at" => self.unit_in(value),
+                    "token" => self.unit_at_the_end(value),
+                    "hold" if !field.starts_with("again") => self.unit_at_the_end(value),
+                    _ => value.clone(),
+                };
+                let name = if field.is_empty() { key.clone() } else { format!("{key} {field}") };
+                state.insert(name, value);
+            }
+        }
+        state
+    }
+
+    fn unit_at_the_end(&self, value: &str) -> String {
+        let (start, ms) = value.rsplit_once(':').expect("a record that ends with a time");
+        format!("{start}:{}", self.unit_in(ms))
+    }
+
+    async fn run<C: ScriptCall>(&self, call: &C) -> C::Outcome {
+        self.redis.run(call).await.expect("an answer")
+    }
+
+    /// Runs the script of `call`; what it answered, in the model's words.
+    pub async fn answer(&mut self, call: &Call) -> String {
+        match call {
+            Call::Settle { .. }
+            | Call::Board { .. }
+            | Call::Enter { .. }
+            | Call::Promote(_)
+            | Call::Claim { .. }
+            | Call::Leave { .. } => self.answer_of_queue(call).await,
+            Call::Begin { .. }
+            | Call::Cancel { .. }
+            | Call::Finish { .. }
+            | Call::Rebuild { .. }
+            | Call::Seal { .. } => self.answer_of_payments(call).await,
+            _ => self.answer_of_seats(call).await,
+        }
+    }
+
+    async fn answer_of_queue(&mut self, call: &Call) -> String {
+        let line = self.concert.clone();
+        let concert = &*line;
+        match call {
+            Call::Settle { floor } => {
+                let call = Settle { concert, floor: *floor };
+                let settled = self.redis.run_unloaded(&call).await.expect("an answer");
+                let seq = Some(settled.last.get());
+                format!("settled {} {} {:?} {seq:?}", settled.run, settled.changed, settled.epoch)
+            }
+            Call::Board { after, limit } => self.board(*after, *limit).await,
+            Call::Enter { group, floor, epoch, arrivals } => {
+                let arrivals: Vec<_> = arrivals.iter().map(|user| user.map(user_id)).collect();
+                let (group, floor, arrivals) = (*group, *floor, &arrivals[..]);
+                let outcome = self.run(&Enter { concert, group, floor, epoch, arrivals }).await;
+                let key = concert.keys.group(group);
+                // The script keeps the answer for 5 s, which is nothing in the model's time.
+                let ttl_ms = self.raw.say(&format!("PTTL {key}")).await.int();
+                if (1..=5000).contains(&ttl_ms) {
+                    self.raw.say(&format!("PEXPIRE {key} {}", STEP * UNIT_MS)).await;
+                }
+                let EnterOutcome::Entered(entered) = outcome else { return "unsettled".into() };
+                let known = entered.known.iter().map(|known| {
+                    let waits = known.expires_ms == 0;
+                    let expires = if waits { 0 } else { self.unit_of(known.expires_ms) };
+                    (known.index, known.place.get(), expires)
+                });
+                let known: Vec<_> = known.collect();
+                let now = self.unit_of(entered.now_ms);
+                format!("entered {now} {} {} {known:?}", entered.before, entered.first)
+            }
+            Call::Promote(terms) => self.promote(terms).await,
+            Call::Claim { place: at, user } => {
+                let call = Claim {
+                    concert,
+                    place: place(*at),
+                    user: user.map(user_id),
+                    active_ttl: lasting(ACTIVE_TTL),
+                    session_max: lasting(SESSION_MAX),
+                };
+                match self.run(&call).await {
+                    ClaimOutcome::Active { owner, expires_ms, now_ms } => {
+                        let owner = owner.map(UserId::get);
+                        let (ends, now) = (self.unit_of(expires_ms), self.unit_of(now_ms));
+                        format!("active {owner:?} {ends} {now}")
+                    }
+                    ClaimOutcome::NotYours => "not_yours".into(),
+                    ClaimOutcome::UserHasToken => "user_has_token".into(),
+                    ClaimOutcome::Gone => "gone".into(),
+                }
+            }
+            Call::Leave { place: at, user, asker, version } => {
+                let (user, asker) = (user.map(user_id), asker.map(user_id));
+                let call = Leave { concert, place: place(*at), user, asker, version: *version };
+                match self.run(&call).await {
+                    LeaveOutcome::Left { released } => format!("left {released}"),
+                    LeaveOutcome::NotYours => "not_yours".into(),
+                    LeaveOutcome::OtherUser => "other_user".into(),
+                    LeaveOutcome::Paying => "paying".into(),
+                    LeaveOutcome::Gone => "gone".into(),
+                }
+            }
+            other => unreachable!("{other:?} is not of the queue"),
+        }
+    }
+
+    async fn board(&self, after: u64, limit: usize) -> String {
+        let row = self.run(&ReadBoard { concert: &self.concert, after, limit }).await;
+        let dead: Vec<_> =
+            row.dead.iter().map(|entry| (entry.ordinal, Some(entry.range))).collect();
+        format!(
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {} {dead:?}",
+            self.unit_of(row.now_ms),
+            row.run.unwrap_or_default(),
+            row.epoch,
+            row.last.map(Place::get),
+            row.head.map(Place::get),
+            row.waiting,
+            row.active,
+            row.promoted,
+            row.capacity,
+            row.batch,
+            row.paused,
+            row.sold,
+        )
+    }
+
+    async fn promote(&mut self, terms: &Terms) -> String {
+        let generation =
+            Generation { run: terms.run.as_str().into(), epoch: terms.epoch.as_str().into() };
+        let outcome = self
+            .run(&Promote {
+                concert: if terms.early { &self.early } else { &self.concert },
+                generation: &generation,
+                capacity: terms.capacity,
+                batch: terms.batch,
+                claim_ttl: lasting(CLAIM_TTL),
+            })
+            .await;
+        // Half a step ahead of the clock: until time passes, it is for the script as if the clock
+        // had gone back, so that the milliseconds of a case earn nothing.
+        let pace = self.concert.keys.pace.clone();
+        let at = self.raw.say(&format!("HGET {pace} at")).await;
+        if at != Answer::Nil && self.unit(at.int()) == self.passed {
+            self.raw.say(&format!("HSET {pace} at {}", at.int() + UNIT_MS)).await;
+        }
+        match outcome {
+            PromoteOutcome::Promoted(tick) => {
+                assert!(!tick.more, "a few are no reason to go on: {tick:?}");
+                format!("promoted {} {} {}", tick.promoted, tick.expired, tick.active)
+            }
+            PromoteOutcome::Closed(tick) => format!("closed {} {}", tick.expired, tick.active),
+            PromoteOutcome::NotReady => "not_ready".into(),
+        }
+    }
+
+    fn rows(&self, holds: &Holds) -> String {
+        let row = |hold: &onsale::seats::Hold| {
+            let (seat, price) = (hold.seat.get(), hold.price.get());
+            (hold.date.to_string(), seat, hold.reservation, price, self.unit_of(hold.deadline_ms))
+        };
+        let rows: Vec<_> = holds.holds.iter().map(row).collect();
+        format!("{} {rows:?}", self.unit_of(holds.now_ms))
+    }
+
+    async fn answer_of_seats(&self, call: &Call) -> String {
+        let concert = &*self.concert;
+        match call {
+            Call::Hold(request) => self.hold(request).await,
+            Call::Release(request) => self.release(request).await,
+            Call::Sweep { day, version } => {
+                let call = SweepHolds { concert, date: concert.dates[*day], version: *version };
+                format!("swept {}", self.run(&call).await)
+            }
+            Call::List { day } => {
+                let list = self.run(&ReadSeats { concert, date: concert.dates[*day] }).await;
+                let sold: Vec<u32> = list.sold.iter().map(SeatNumber::get).collect();
+                let held: Vec<u32> = list.held.iter().map(|seat| seat.get()).collect();
+                let next = list.next_deadline_ms.map(|ms| self.unit_of(ms));
+                let now = self.unit_of(list.now_ms);
+                format!("list {now} {:?} {sold:?} {next:?} {held:?}", list.version.as_ref())
+            }
+            Call::Dates => {
+                let dates = self.run(&ReadDates { concert }).await;
+                format!("dates {} {:?}", self.unit_of(dates.now_ms), dates.unfree)
+            }
+            Call::Holds { user } => {
+                let holds = self.run(&ReadHolds { concert, user: user_id(*user) }).await;
+                format!("holds {}", self.rows(&holds))
+            }
+            Call::Restore { day, lock, version, seats } => {
+                let (date, lock, version) = (concert.dates[*day], *lock, *version);
+                let seats = &seats.iter().copied().map(seat).collect::<Vec<_>>()[..];
+                match self.run(&RestoreSold { concert, date, lock, version, seats }).await {
+                    RestoreOutcome::Restored { marked, dropped } => {
+                        format!("restored {marked} {dropped}")
+                    }
+                    RestoreOutcome::Lost => "lost".into(),
+                }
+            }
+            Call::Correct { day, seen, version, seats } => {
+                let (date, seen, version) = (concert.dates[*day], seen.as_deref(), *version);
+                let seats = &seats.iter().copied().map(seat).collect::<Vec<_>>()[..];
+                match self.run(&CorrectSold { concert, date, seen, version, seats }).await {
+                    CorrectOutcome::Corrected(unmarked) => format!("corrected {unmarked}"),
+                    CorrectOutcome::Changed => "changed".into(),
+                }
+            }
+            other => unreachable!("{other:?} is not of the seats"),
+        }
+    }
+
+    async fn hold(&self, request: &HoldRequest) -> String {
+        let (run, epoch) = (request.run.as_str().into(), request.epoch.as_str().into());
+        let seats: Vec<_> = request.seats.iter().map(|(number, id)| (seat(*number), *id)).collect();
+        let call = HoldSeats {
+            concert: &self.concert,
+            generation: &Generation { run, epoch },
+            date: self.concert.dates[request.day],
+            holder: holder(request.place, request.user),
+            terms: HoldTerms {
+                hold_ttl: lasting(HOLD_TTL),
+                hard_extra: lasting(HARD_EXTRA),
+                token_extra: lasting(TOKEN_EXTRA),
+                session_max: lasting(SESSION_MAX),
+                seats_max: SEATS_MAX,
+            },
+            version: request.version,
+            seats: &seats,
+        };
+        match self.run(&call).await {
+            HoldOutcome::Held(holds) => format!("held {}", self.rows(&holds)),
+            HoldOutcome::Sold(seat) => format!("sold {seat}"),
+            HoldOutcome::Taken(seat) => format!("taken {seat}"),
+            HoldOutcome::Limit(live) => format!("limit {live}"),
+            HoldOutcome::SessionEnding(ms) => format!("session_ending {}", self.unit_of(ms)),
+            HoldOutcome::NotReady => "not_ready".into(),
+            HoldOutcome::TokenExpired => "token_expired".into(),
+            HoldOutcome::NotYours => "not_yours".into(),
+            HoldOutcome::Past => "past".into(),
+            HoldOutcome::Paying => "paying".into(),
+        }
+    }
+
+    async fn release(&self, request: &ReleaseRequest) -> String {
+        let seats: Vec<_> = request.seats.iter().map(|(number, id)| (seat(*number), *id)).collect();
+        let call = ReleaseHolds {
+            concert: &self.concert,
+            date: self.concert.dates[request.day],
+            holder: holder(request.place, request.user),
+            why: if request.given_up { WhyReleased::GivenUp } else { WhyReleased::Asked },
+            version: request.version,
+            seats: &seats,
+        };
+        match self.run(&call).await {
+            ReleaseOutcome::Released { released, kept } => format!("released {released} {kept}"),
+            ReleaseOutcome::Paying => "paying".into(),
+        }
+    }
+
+    async fn answer_of_payments(&self, call: &Call) -> String {
+        let concert = &*self.concert;
+        let rebuild = |id| Rebuild { concert, id, lock: lasting(LOCK) };
+        match call {
+            Call::Begin { place: at, user, attempt } => {
+                let call = BeginPayment {
+                    concert,
+                    place: place(*at),
+                    user: user_id(*user),
+                    attempt: *attempt,
+                    lease: lasting(LEASE),
+                    extension: lasting(EXTENSION),
+                };
+                let row = |seat: &PaymentSeat| {
+                    (seat.date.to_string(), seat.seat.get(), seat.reservation, seat.price.get())
+                };
+                match self.run(&call).await {
+                    Begun::Holds(seats) => {
+                        format!("begun {:?}", seats.iter().map(row).collect::<Vec<_>>())
+                    }
+                    Begun::Gone => "gone".into(),
+                    Begun::NotYours => "not_yours".into(),
+                    Begun::Nothing => "nothing".into(),
+                    Begun::Expired => "expired".into(),
+                    Begun::Expiring => "expiring".into(),
+                }
+            }
+            Call::Cancel { place: at, attempt } => {
+                let call = CancelPayment { concert, place: place(*at), attempt: *attempt };
+                format!("cancelled {}", self.run(&call).await)
+            }
+            Call::Finish { place: at, user, version, seats } => {
+                let seat = |((day, number), reservation): &((usize, u32), _)| PaymentSeat {
+                    reservation: *reservation,
+                    date: concert.dates[*day],
+                    seat: seat(*number),
+                    price: won(PRICE),
+                };
+                let payment = Payment {
+                    id: *version,
+                    user: user_id(*user),
+                    concert: concert.id,
+                    place: place(*at),
+                    paid_at: chrono::Utc::now(),
+                    balance_after: won(0),
+                    seats: seats.iter().map(seat).collect(),
+                };
+                let call = FinishPayment { payment: &payment, version: *version };
+                let done = self.run(&call).await;
+                format!("finished {} {} {}", done.sold, done.displaced, done.consumed)
+            }
+            Call::Rebuild { id } => match self.run(&TakeRebuild(rebuild(*id))).await {
+                Taken::Locked => "locked".into(),
+                Taken::Busy => "busy".into(),
+                Taken::Present => "present".into(),
+            },
+            Call::Seal { id, epoch, settings } => {
+                let call = SealRebuild { rebuild: rebuild(*id), epoch: *epoch, settings };
+                if self.run(&call).await { "sealed" } else { "lost" }.into()
+            }
+            other => unreachable!("{other:?} is not of the payments"),
+        }
+    }
+}
+
+fn lasting(units: i64) -> Duration {
+    Duration::from_millis((units * UNIT_MS).unsigned_abs())
+}
+
+fn holder(at: u64, user: u64) -> Holder {
+    Holder { user: user_id(user), place: place(at) }
+}
+
+fn seat(number: u32) -> SeatNumber {
+    SeatNumber::try_from(i128::from(number)).expect("a seat")
+}
+
+fn won(amount: i64) -> Won {
+    Won::try_from(i128::from(amount)).expect("an amount")
+}
