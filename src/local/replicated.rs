@@ -202,7 +202,7 @@ impl LocalReplicated {
             sentinel.say(HASTE).await?;
             sentinel.say(&format!("SENTINEL MONITOR {SERVICE} 127.0.0.1 {port} {quorum}")).await?;
             let set = format!(
-                "SENTINEL SET {SERVICE} down-after-milliseconds {down_after} failover-timeout 5000"
+                "SENTINEL SET {SERVICE} down-after-milliseconds {down_after} failover-timeout 2000"
             );
             sentinel.say(&set).await?;
         }
