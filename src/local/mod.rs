@@ -2,7 +2,8 @@
 //!
 //! A [`DataFolder`] belongs to one process at a time; in it run one [`LocalRedis`] and one
 //! [`LocalPostgres`], reachable through unix sockets only. [`LocalStores`] is both; [`shared`] is
-//! the pair that all tests of a process use.
+//! the pair that all tests of a process use. [`LocalReplicated`] is a Redis with a replica, under
+//! Sentinels or alone, and [`LocalCluster`] is three with a replica each.
 //!
 //! # What holds
 //!
@@ -16,19 +17,25 @@
 //! No schema, no clients, no settings of the application: whoever starts the stores gets two URLs.
 
 mod account;
+mod ask;
 mod child;
+mod cluster;
 mod folder;
 mod leftover;
+mod ports;
 mod postgres;
 mod programs;
 mod redis;
+mod replicated;
 mod server;
 mod stores;
 mod throwaway;
 
+pub use cluster::{ClusterOptions, LocalCluster, SlotMove};
 pub use folder::{DataFolder, default_data_dir};
 pub use postgres::{LocalPostgres, PostgresOptions};
-pub use redis::{LocalRedis, RedisOptions};
+pub use redis::{LocalRedis, RedisKind, RedisOptions, TlsFiles};
+pub use replicated::{LocalReplicated, ReplicatedOptions};
 pub use stores::{Durability, LocalStores, StoresOptions, shared};
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
-//! A private Redis.
+//! A private Redis: one server on its own, a node of a cluster, or a Sentinel.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::time::{Duration, timeout};
 
+use super::ask;
 use super::child::Launch;
 use super::folder::DataFolder;
+use super::ports::Ports;
 use super::programs;
 use super::server::{Endings, Server};
 
@@ -19,6 +18,32 @@ const SOCKET: &str = "redis.sock";
 
 /// How often a free TCP port is looked for: between the look and the use it can be lost.
 const TCP_PORT_TRIES: u32 = 3;
+
+/// The file that a server with a TCP port writes down what it is told while it runs (`CONFIG
+/// REWRITE`): whom it follows, or what a Sentinel has found out.
+const CONFIG: &str = "redis.conf";
+
+/// What a Redis is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisKind {
+    /// A server on its own; it may be told to follow another one.
+    Single,
+    /// A node of a cluster, with a second port for the other nodes.
+    ClusterNode,
+    /// A Sentinel: it watches servers and holds no data.
+    Sentinel,
+}
+
+/// The files of a server that talks TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate of the authority that signed the server's.
+    pub ca: PathBuf,
+    /// The server's certificate, for 127.0.0.1.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
 
 /// How a private Redis is run.
 #[derive(Debug, Clone)]
@@ -31,6 +56,10 @@ pub struct RedisOptions {
     pub orderly: bool,
     /// Listen on a free TCP port of 127.0.0.1 too.
     pub tcp: bool,
+    /// Talk TLS on that port, to clients and to other servers.
+    pub tls: Option<TlsFiles>,
+    /// What it is to others. All but [`RedisKind::Single`] need `tcp`.
+    pub kind: RedisKind,
     /// Further settings, which win over those made here: `("maxmemory", "10mb")`.
     pub settings: Vec<(String, String)>,
 }
@@ -50,6 +79,8 @@ impl RedisOptions {
             appendonly: false,
             orderly: false,
             tcp: false,
+            tls: None,
+            kind: RedisKind::Single,
             settings: Vec::new(),
         }
     }
@@ -62,7 +93,7 @@ pub struct LocalRedis {
     program: PathBuf,
     part: PathBuf,
     socket: PathBuf,
-    tcp_port: Option<u16>,
+    ports: Option<Ports>,
     options: RedisOptions,
     folder: DataFolder,
 }
@@ -77,20 +108,25 @@ impl LocalRedis {
         let endings = Endings { orderly: Signal::TERM, abandoned };
         let server = Server::new("redis-server", part.join("redis.log"), endings);
         let folder = folder.clone();
-        let mut redis = Self { server, program, part, socket, tcp_port: None, options, folder };
-        let mut tries = if redis.options.tcp { TCP_PORT_TRIES } else { 1 };
-        loop {
-            if redis.options.tcp {
-                redis.tcp_port = Some(free_port()?);
-            }
-            tries -= 1;
-            match redis.run().await {
-                Ok(()) => return Ok(redis),
-                Err(err) if tries == 0 => return Err(err),
-                // Somebody may have taken the port meanwhile.
-                Err(_) => {}
-            }
+        let mut redis = Self { server, program, part, socket, ports: None, options, folder };
+        if !redis.options.tcp {
+            redis.run().await?;
+            return Ok(redis);
         }
+        let mut ports = Ports::of_last_time(&redis.part).map_or_else(Ports::free, Ok)?;
+        for _ in 1..TCP_PORT_TRIES {
+            redis.ports = Some(ports);
+            if redis.run().await.is_ok() {
+                ports.remember(&redis.part)?;
+                return Ok(redis);
+            }
+            // Somebody may have taken a port meanwhile.
+            ports = Ports::free()?;
+        }
+        redis.ports = Some(ports);
+        redis.run().await?;
+        ports.remember(&redis.part)?;
+        Ok(redis)
     }
 
     /// Starts Redis in a folder that is removed with it.
@@ -107,7 +143,46 @@ impl LocalRedis {
     /// Its address on TCP, if it was asked to listen there. It keeps its port over a restart.
     #[must_use]
     pub fn tcp_url(&self) -> Option<String> {
-        self.tcp_port.map(|port| format!("redis://127.0.0.1:{port}"))
+        let scheme = if self.options.tls.is_some() { "rediss" } else { "redis" };
+        self.port().map(|port| format!("{scheme}://127.0.0.1:{port}"))
+    }
+
+    /// Its TCP port, if it has one.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.ports.map(|ports| ports.clients)
+    }
+
+    /// Whether its TCP port talks TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        self.options.tls.is_some()
+    }
+
+    /// Its port for the other nodes of a cluster.
+    pub(super) fn bus_port(&self) -> Option<u16> {
+        self.ports.map(|ports| ports.bus)
+    }
+
+    /// Says one command to it, on its unix socket: every value of the answer as text, in order.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer within 2 s, or refuses.
+    pub async fn ask(&self, words: &[&str]) -> anyhow::Result<Vec<String>> {
+        ask::ask(&self.socket, words).await
+    }
+
+    /// The same, with the words of `line`: for commands without spaces in an argument.
+    pub async fn say(&self, line: &str) -> anyhow::Result<Vec<String>> {
+        let words: Vec<_> = line.split(' ').collect();
+        self.ask(&words).await
+    }
+
+    /// The fields of a section of `INFO` (or of `CLUSTER INFO`, for `cluster info`), one by one.
+    pub(super) async fn field(&self, command: &str, field: &str) -> anyhow::Result<String> {
+        let text = self.say(command).await?.concat();
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.map(str::to_owned).with_context(|| format!("{command} does not say {field}"))
     }
 
     /// The path of its unix socket.
@@ -165,6 +240,10 @@ impl LocalRedis {
     }
 
     async fn run(&self) -> anyhow::Result<()> {
+        let config = self.part.join(CONFIG);
+        if self.options.tcp && !config.exists() {
+            fs::write(&config, "").context("cannot write a configuration file")?;
+        }
         let launch = Launch {
             program: &self.program,
             args: self.args(),
@@ -178,16 +257,52 @@ impl LocalRedis {
 
     fn args(&self) -> Vec<OsString> {
         let mut args = Vec::new();
+        if self.options.tcp {
+            args.push(self.part.join(CONFIG).into());
+        }
+        if self.options.kind == RedisKind::Sentinel {
+            args.push("--sentinel".into());
+        }
         let mut set = |name: &str, value: OsString| {
             args.extend([format!("--{name}").into(), value]);
         };
-        set("port", self.tcp_port.unwrap_or(0).to_string().into());
+        let port = self.port().unwrap_or(0).to_string();
+        match &self.options.tls {
+            None => set("port", port.into()),
+            Some(files) => {
+                set("port", "0".into());
+                set("tls-port", port.into());
+                set("tls-ca-cert-file", files.ca.clone().into());
+                set("tls-cert-file", files.certificate.clone().into());
+                set("tls-key-file", files.key.clone().into());
+                // A server shows who it is; clients show it by their password.
+                set("tls-auth-clients", "no".into());
+                set("tls-replication", "yes".into());
+            }
+        }
         set("bind", "127.0.0.1".into());
         set("unixsocket", self.socket.clone().into());
         set("unixsocketperm", "700".into());
         set("dir", self.part.clone().into());
         set("pidfile", self.part.join("redis.pid").into());
         set("daemonize", "no".into());
+        if self.options.kind != RedisKind::Sentinel {
+            self.keep_data(&mut set);
+        }
+        if self.options.kind == RedisKind::ClusterNode {
+            set("cluster-enabled", "yes".into());
+            set("cluster-config-file", "nodes.conf".into());
+            set("cluster-port", self.bus_port().unwrap_or(0).to_string().into());
+            set("tls-cluster", if self.options.tls.is_some() { "yes" } else { "no" }.into());
+        }
+        for (name, value) in &self.options.settings {
+            set(name, value.into());
+        }
+        args
+    }
+
+    /// The settings of a server that holds data.
+    fn keep_data(&self, set: &mut impl FnMut(&str, OsString)) {
         // No snapshots: the append-only file alone is complete and its loss is bounded.
         set("save", "".into());
         set("appendonly", if self.options.appendonly { "yes" } else { "no" }.into());
@@ -196,30 +311,14 @@ impl LocalRedis {
         set("appendfsync", "everysec".into());
         // Any other policy would quietly drop people from the line when memory is short.
         set("maxmemory-policy", "noeviction".into());
-        for (name, value) in &self.options.settings {
-            set(name, value.into());
-        }
-        args
+        // A new replica gets its copy at once, not after the 5 s in which others may join.
+        set("repl-diskless-sync-delay", "0".into());
     }
 
     /// One PING over the socket; an error while it does not listen or still loads its data.
     async fn ping(&self) -> anyhow::Result<()> {
-        let ping = async {
-            let mut stream = UnixStream::connect(&self.socket).await?;
-            stream.write_all(b"PING\r\n").await?;
-            let mut answer = [0; 64];
-            let length = stream.read(&mut answer).await?;
-            Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer[..length]).into_owned())
-        };
-        let answer = timeout(Duration::from_secs(2), ping).await.context("no answer to PING")?;
-        let answer = answer.with_context(|| format!("cannot reach {}", self.socket.display()))?;
-        ensure!(answer.starts_with("+PONG"), "the answer to PING was {:?}", answer.trim());
+        let answer = self.say("PING").await?;
+        ensure!(answer == ["PONG"], "the answer to PING was {answer:?}");
         Ok(())
     }
-}
-
-/// A TCP port that nobody listens on right now.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free TCP port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -192,12 +192,28 @@ fn children_of(parent: Pid) -> Vec<Pid> {
 
 /// Asks again and again, for at most `max`, until the answer is yes.
 pub(super) async fn poll_until(max: Duration, holds: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + max;
+    let patience = Patience::of(max);
     while !holds() {
-        if Instant::now() > deadline {
+        if !patience.lasts().await {
             return false;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     true
+}
+
+/// How long something is asked for again and again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience(Instant);
+
+impl Patience {
+    /// Lasts for `max` from now.
+    pub(super) fn of(max: Duration) -> Self {
+        Self(Instant::now() + max)
+    }
+
+    /// Waits a moment; false when it has come to its end.
+    pub(super) async fn lasts(self) -> bool {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Instant::now() <= self.0
+    }
 }

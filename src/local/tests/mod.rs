@@ -3,6 +3,7 @@
 mod folders;
 mod leftovers;
 mod servers;
+mod topologies;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
