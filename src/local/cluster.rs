@@ -125,12 +125,9 @@ impl LocalCluster {
     #[must_use]
     pub fn url(&self) -> String {
         let scheme = if self.nodes[0].has_tls() { "rediss" } else { "redis" };
-        let mut url = format!("{scheme}-cluster://127.0.0.1:{}", port(&self.nodes[0]));
-        for (index, node) in self.nodes[1..].iter().enumerate() {
-            let sign = if index == 0 { '?' } else { '&' };
-            url.push_str(&format!("{sign}node=127.0.0.1:{}", port(node)));
-        }
-        url
+        let others = self.nodes[1..].iter().map(|node| format!("node=127.0.0.1:{}", port(node)));
+        let others = others.collect::<Vec<_>>().join("&");
+        format!("{scheme}-cluster://127.0.0.1:{}?{others}", port(&self.nodes[0]))
     }
 
     /// All nodes: at first three primaries, then their replicas in the same order.

@@ -82,12 +82,9 @@ impl LocalReplicated {
             return self.nodes[0].tcp_url().unwrap_or_default();
         };
         let scheme = if self.nodes[0].has_tls() { "rediss" } else { "redis" };
-        let mut url =
-            format!("{scheme}-sentinel://127.0.0.1:{first}?sentinelServiceName={SERVICE}");
-        for port in others {
-            url.push_str(&format!("&node=127.0.0.1:{port}"));
-        }
-        url
+        let others = others.iter().map(|port| format!("&node=127.0.0.1:{port}"));
+        let others = others.collect::<String>();
+        format!("{scheme}-sentinel://127.0.0.1:{first}?sentinelServiceName={SERVICE}{others}")
     }
 
     /// Both servers; the first takes writes at the start.
@@ -130,14 +127,11 @@ impl LocalReplicated {
         let old = self.primary().await?;
         let new = 1 - old;
         self.caught_up(old).await?;
-        match self.sentinels.first() {
-            Some(sentinel) => {
-                sentinel.say(&format!("SENTINEL FAILOVER {SERVICE}")).await?;
-            }
-            None => {
-                self.nodes[new].say("REPLICAOF NO ONE").await?;
-                self.follow(old, new).await?;
-            }
+        if let Some(sentinel) = self.sentinels.first() {
+            sentinel.say(&format!("SENTINEL FAILOVER {SERVICE}")).await?;
+        } else {
+            self.nodes[new].say("REPLICAOF NO ONE").await?;
+            self.follow(old, new).await?;
         }
         self.promoted(new).await?;
         self.replicated(new).await?;

@@ -124,7 +124,7 @@ async fn a_delay_is_there_in_both_directions_and_goes_when_it_is_switched_off() 
     let asked = Instant::now();
     assert_eq!(say(&mut stream, "late").await.expect("an answer"), "late");
     assert!(asked.elapsed() >= 2 * delay, "there and back");
-    echo.proxy.set(Mode::Delay(Duration::from_secs(3600)));
+    echo.proxy.set(Mode::Delay(Duration::from_hours(1)));
     stream.write_all(b"later").await.expect("it is taken");
     assert!(timeout(A_WHILE, hear(&mut stream)).await.is_err());
     echo.proxy.set(Mode::Pass);

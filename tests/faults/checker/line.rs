@@ -162,11 +162,14 @@ fn q3(index: &Index) -> Verdict {
     verdict
 }
 
+/// From, to, and the place's number.
+type Life = (u64, u64, u64);
+
 /// One live token per user.
 fn q4(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
     let mut verdict = Verdict::new("Q4");
     let age_us = index.history.setup.board_age_us;
-    let mut by_user: HashMap<(u32, u64), Vec<(u64, u64, u64)>> = HashMap::new();
+    let mut by_user: HashMap<(u32, u64), Vec<Life>> = HashMap::new();
     for (place, token) in tokens {
         if let (Some(user), Some((from_us, to_us))) = (token.user, token.alive(age_us)) {
             by_user.entry((place.0, user)).or_default().push((from_us, to_us, place.1));

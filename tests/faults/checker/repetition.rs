@@ -55,10 +55,13 @@ fn keyed(op: &Op) -> Option<(u64, &str, Option<i64>)> {
     }
 }
 
+/// Who used a key, and with what body.
+type Use<'a> = (&'a Op, Option<i64>);
+
 /// The same key with another body is refused with 422, and does nothing (see M8).
 fn d2(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("D2");
-    let mut by_key: HashMap<(u64, &str), Vec<(&Op, Option<i64>)>> = HashMap::new();
+    let mut by_key: HashMap<(u64, &str), Vec<Use>> = HashMap::new();
     for op in &index.history.ops {
         if let Some((user, key, body)) = keyed(op) {
             by_key.entry((user, key)).or_default().push((op, body));
@@ -69,7 +72,7 @@ fn d2(index: &Index) -> Verdict {
             for (other, _) in ops.iter().filter(|(_, other)| other != body) {
                 let later = first.returned_us < other.invoked_us;
                 let wrong = matches!(refusal(other), Some((400 | 402 | 404 | 409, _)));
-                verdict.expect(!is_ok(other) && !(later && wrong), || {
+                verdict.expect(!(is_ok(other) || later && wrong), || {
                     format!("key {key} of user {user} stood for {} and {}", first.id, other.id)
                 });
             }
