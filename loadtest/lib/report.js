@@ -89,12 +89,15 @@ function invariants({ seats, owners, won, people, count, value, failedChecks: fa
       ok: !knobs.expectSoldOut || seats.after <= leftOverMax,
       text: `free seats at the end: ${seats.after}${knobs.expectSoldOut ? ` (at most ${leftOverMax} expected)` : ''}`,
     },
-    {
-      ok: seats.twice.length === 0 && seatsAreCounted,
-      text: seatsAreCounted
-        ? `no seat has two owners${seats.twice.map((seat) => `; BUT ${seat}`).join('')}`
-        : 'too many seats to count owners per seat here: see the stores below',
-    },
+    // A concert with more seats than counters: the stores are asked for two owners afterwards.
+    ...(seatsAreCounted
+      ? [
+          {
+            ok: seats.twice.length === 0,
+            text: `no seat has two owners${seats.twice.map((seat) => `; BUT ${seat}`).join('')}`,
+          },
+        ]
+      : []),
     {
       ok: none(['everybody owns what they paid for, and nothing else', 'nobody owns more seats than they asked for']),
       text: 'everybody owns what they paid for, nothing else, and no more than they asked for',
