@@ -25,6 +25,9 @@ pub async fn command(
     reset: bool,
 ) -> Result<(), Failure> {
     let telemetry = read_telemetry(&mut resolver);
+    open_to_demos(&mut resolver);
+    sell_something(&mut resolver);
+    check_settings(resolver.clone())?;
     telemetry::init(&telemetry);
     let stop = signals::stop_token()?;
     let data = match data {
@@ -49,13 +52,6 @@ async fn serve_from(
     resolver.default_to("token_key", || key);
     resolver.set("redis_url", stores.redis.url());
     resolver.set("database_url", stores.postgres.url());
-    open_to_demos(&mut resolver);
-    if resolver
-        .text("concerts")
-        .is_some_and(|path| path == "concerts.toml" && !Path::new(path).exists())
-    {
-        resolver.set("concerts", config::DEMO.to_owned());
-    }
     let mut config = Config::read(resolver)?;
     if config.default_concert.is_none() {
         // The given API lets a request name no concert: in a demo that must just work.
@@ -67,6 +63,27 @@ async fn serve_from(
     pool.close().await;
     let redis = stores.redis.socket().display().to_string();
     Ok(serve::run(config, stop, |address| print_banner(address, &redis)).await?)
+}
+
+/// Everything that can be wrong is told before a store is started, and before `--reset` empties one:
+/// with stand-ins for what only the stores know.
+fn check_settings(mut resolver: Resolver) -> Result<(), Failure> {
+    resolver.default_to("token_key", TokenKeys::generate);
+    for name in ["redis_url", "database_url"] {
+        resolver.unset(name);
+    }
+    Config::read(resolver)?;
+    Ok(())
+}
+
+/// The demo catalogue, where there is none and none was asked for.
+fn sell_something(resolver: &mut Resolver) {
+    if resolver
+        .text("concerts")
+        .is_some_and(|path| path == "concerts.toml" && !Path::new(path).exists())
+    {
+        resolver.set("concerts", config::DEMO.to_owned());
+    }
 }
 
 /// Whoever asks is believed, and demos and load tests come from one address.

@@ -77,7 +77,7 @@ impl Config {
     pub fn read(mut resolver: Resolver) -> Result<Self, Vec<Fault>> {
         let listen = read_listen(&mut resolver);
         let queue = read_queue(&mut resolver);
-        let seats = read_seats(&mut resolver);
+        let seats = read_seats(&mut resolver, queue.session_max);
         let payments = read_payments(&mut resolver, &seats);
         let (catalogue_path, default_concert, catalogue) = read_catalogue(&mut resolver);
         let token_keys = read_token_keys(&mut resolver);
@@ -163,7 +163,8 @@ fn read_queue(resolver: &mut Resolver) -> QueueConfig {
     let active_ttl = resolver.duration("active_ttl", S..=120 * M);
     let session_max = resolver.duration("session_max", S..=360 * M);
     if session_max < active_ttl {
-        resolver.fault("session_max", "must not be below ONSALE_ACTIVE_TTL");
+        let rule = "must not be below ONSALE_ACTIVE_TTL";
+        resolver.fault_beside("session_max", &["active_ttl"], rule);
     }
     QueueConfig {
         capacity: resolver.number("capacity", 1..=10_000_000),
@@ -175,11 +176,18 @@ fn read_queue(resolver: &mut Resolver) -> QueueConfig {
     }
 }
 
-fn read_seats(resolver: &mut Resolver) -> SeatsConfig {
+fn read_seats(resolver: &mut Resolver, session_max: Duration) -> SeatsConfig {
+    let hold_ttl = resolver.duration("hold_ttl", S..=60 * M);
+    let hard_extra = resolver.duration("hold_grace", S..=10 * M);
+    if hold_ttl + hard_extra >= session_max {
+        // Every hold would be refused: it could outlive the session of its token.
+        let rule = "must, with ONSALE_HOLD_GRACE, be below ONSALE_SESSION_MAX";
+        resolver.fault_beside("hold_ttl", &["hold_grace", "session_max"], rule);
+    }
     SeatsConfig {
-        hold_ttl: resolver.duration("hold_ttl", S..=60 * M),
-        hard_extra: resolver.duration("hold_grace", S..=10 * M),
-        session_max: resolver.duration("session_max", S..=360 * M),
+        hold_ttl,
+        hard_extra,
+        session_max,
         max_seats_per_user: resolver.number("max_seats_per_user", 1..=20),
         ..SeatsConfig::default()
     }
@@ -189,10 +197,12 @@ fn read_payments(resolver: &mut Resolver, seats: &SeatsConfig) -> PaymentsConfig
     let statement_deadline = resolver.duration("payment_deadline", 200 * MS..=M);
     let begin_extension = resolver.duration("payment_extension", 400 * MS..=5 * M);
     if begin_extension < 2 * statement_deadline {
-        resolver.fault("payment_extension", "must be at least twice ONSALE_PAYMENT_DEADLINE");
+        let rule = "must be at least twice ONSALE_PAYMENT_DEADLINE";
+        resolver.fault_beside("payment_extension", &["payment_deadline"], rule);
     }
     if seats.hard_extra < 2 * begin_extension {
-        resolver.fault("hold_grace", "must be at least twice ONSALE_PAYMENT_EXTENSION");
+        let rule = "must be at least twice ONSALE_PAYMENT_EXTENSION";
+        resolver.fault_beside("hold_grace", &["payment_extension"], rule);
     }
     PaymentsConfig {
         statement_deadline,
@@ -365,5 +375,41 @@ mod tests {
             assert_eq!(faults[0].value, "(secret)");
         }
         assert!(read(&[("admin_token", "0123456789abcdef")]).is_ok());
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_and_once_with_name_value_and_rule() {
+        let faults = read(&[
+            ("session_max", "abc"),
+            ("payment_extension", "1"),
+            ("capacity", "0"),
+            ("batch", "1.5"),
+            ("auth", "none"),
+        ]);
+        let told: Vec<_> = faults.err().unwrap().iter().map(ToString::to_string).collect();
+        for (name, value) in [
+            ("ONSALE_SESSION_MAX", "abc"),
+            ("ONSALE_PAYMENT_EXTENSION", "1"),
+            ("ONSALE_CAPACITY", "0"),
+            ("ONSALE_BATCH", "1.5"),
+            ("ONSALE_AUTH", "none"),
+        ] {
+            let start = format!("{name} = \"{value}\": must");
+            let count = told.iter().filter(|fault| fault.starts_with(&start)).count();
+            assert_eq!(count, 1, "{name}: {told:#?}");
+        }
+        assert_eq!(told.len(), 5, "{told:#?}");
+    }
+
+    #[test]
+    fn a_hold_that_no_session_has_room_for_is_a_fault() {
+        for given in [
+            [("hold_ttl", "30m"), ("session_max", "30m")],
+            [("hold_ttl", "5m"), ("session_max", "10m")],
+        ] {
+            let faults = read(&given).err().map_or(Vec::new(), |faults| faults);
+            let expected = usize::from(given[0].1 == "30m");
+            assert_eq!(faults.len(), expected, "{faults:?}");
+        }
     }
 }

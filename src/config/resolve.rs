@@ -21,7 +21,7 @@ pub struct Fault {
 }
 
 /// The settings in their written form, and the faults found while reading them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Resolver {
     values: BTreeMap<&'static str, String>,
     faults: Vec<Fault>,
@@ -118,6 +118,26 @@ impl Resolver {
         self.values.insert(name, value);
     }
 
+    /// Forgets a value, whoever gave it.
+    pub fn unset(&mut self, name: &'static str) {
+        self.values.remove(name);
+    }
+
+    /// Records that `name` breaks `rule`, which is about several settings, unless one of `others` or
+    /// `name` itself has a fault already: then nobody knows what was meant.
+    pub fn fault_beside(
+        &mut self,
+        name: &'static str,
+        others: &[&'static str],
+        rule: impl Into<String>,
+    ) {
+        let is_faulty =
+            |name: &&str| self.faults.iter().any(|fault| fault.setting == variable(name));
+        if !others.iter().chain([&name]).any(is_faulty) {
+            self.fault(name, rule);
+        }
+    }
+
     /// Records that `name` breaks `rule`.
     pub fn fault(&mut self, name: &'static str, rule: impl Into<String>) {
         let secret = SETTINGS.iter().any(|setting| setting.name == name && setting.secret);
@@ -126,8 +146,7 @@ impl Resolver {
             Some(_) if secret => "(secret)".to_owned(),
             Some(text) => format!("{text:?}"),
         };
-        let setting = format!("ONSALE_{}", name.to_ascii_uppercase());
-        self.faults.push(Fault { setting, value, rule: rule.into() });
+        self.faults.push(Fault { setting: variable(name), value, rule: rule.into() });
     }
 
     /// A value of any type that reads itself, or None and a fault that says `rule`.
@@ -176,6 +195,11 @@ impl Resolver {
     pub fn into_faults(self) -> Vec<Fault> {
         self.faults
     }
+}
+
+/// `claim_ttl` → `ONSALE_CLAIM_TTL`.
+fn variable(name: &str) -> String {
+    format!("ONSALE_{}", name.to_ascii_uppercase())
 }
 
 /// Reads `300ms`, `5s`, `10m`, `1h`: a whole number and a unit, nothing else.

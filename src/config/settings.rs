@@ -61,7 +61,11 @@ pub const SETTINGS: &[Setting] = &[
         Some("30m"),
         "The longest time from promotion to the end, active_ttl to 6h",
     ),
-    setting("hold_ttl", Some("5m"), "How long a seat is held, 1s to 1h"),
+    setting(
+        "hold_ttl",
+        Some("5m"),
+        "How long a seat is held, 1s to 1h; with hold_grace below session_max",
+    ),
     setting(
         "hold_grace",
         Some("60s"),

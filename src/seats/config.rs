@@ -7,7 +7,7 @@ use super::scripts::HoldTerms;
 /// Settings of holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeatsConfig {
-    /// How long a hold lasts (`ONSALE_HOLD_TTL`). 5 s to 30 min, and with the two extras below
+    /// How long a hold lasts (`ONSALE_HOLD_TTL`). 1 s to 1 h, and with `hard_extra` below
     /// `session_max`.
     ///
     /// Too low: people cannot finish paying. Too high: seats lie idle in abandoned carts.

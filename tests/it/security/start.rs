@@ -69,3 +69,18 @@ fn the_help_shows_no_secret_of_the_environment() {
     assert!(help.contains("ONSALE_JWT_SECRET") && help.contains("127.0.0.1:4711"), "{help}");
     assert!(!help.contains("hunter2"), "{help}");
 }
+
+#[test]
+fn a_faulty_setting_of_dev_is_told_before_reset_empties_anything() {
+    let data = tempfile::tempdir().expect("a folder");
+    std::fs::write(data.path().join("token-key"), "as it was").expect("a file");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.args(["dev", "--reset", "--capacity", "0", "--data"]).arg(data.path());
+    let output = command.env_clear().output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("ONSALE_CAPACITY = \"0\""), "{said}");
+    let kept: Vec<_> = std::fs::read_dir(data.path()).expect("a folder").collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert_eq!(std::fs::read(data.path().join("token-key")).expect("a file"), b"as it was");
+}
