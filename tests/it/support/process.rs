@@ -36,14 +36,38 @@ impl ServerProcess {
 
     /// Starts one, whatever its stores do.
     pub async fn start_unready(deployment: &Deployment) -> Self {
+        Self::spawn(deployment, |_| {}).await
+    }
+
+    async fn spawn(deployment: &Deployment, prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        let child = command(deployment, &folder).stderr(log).spawn().expect("the server starts");
+        let mut command = command(deployment, &folder);
+        prepare(&mut command);
+        let child = command.stderr(log).spawn().expect("the server starts");
         let path = folder.path().join("log");
         let address = || std::fs::read_to_string(&path).ok().and_then(|log| address_in(&log));
         super::eventually("the process serves", || async { address().is_some() }).await;
         let server = TestServer::at(address().expect("an address"));
         Self { server, child, folder }
+    }
+
+    /// Starts one that kills itself at a crash point, and waits until it is ready.
+    #[cfg(feature = "crash-points")]
+    pub async fn doomed(deployment: &Deployment, crash_at: &str) -> Self {
+        let process = Self::spawn(deployment, |command| {
+            command.env("ONSALE_CRASH_AT", crash_at);
+        })
+        .await;
+        let ready = || async { process.server.get("/readyz").await.status == 200 };
+        super::eventually("the doomed process is ready", ready).await;
+        process
+    }
+
+    /// Waits for its end; whether it was killed.
+    #[cfg(feature = "crash-points")]
+    pub async fn was_killed(&mut self) -> bool {
+        !self.child.wait().await.expect("an exit status").success()
     }
 
     /// Runs one that refuses to start.
