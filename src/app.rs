@@ -135,7 +135,12 @@ impl App {
             // Operation.
             .route("/healthz", Health, get(ops::routes::show_health))
             .route("/readyz", Health, get(ops::routes::show_readiness))
-            .route("/admin/concerts", Operation, get(ops::routes::list_concerts))
+            .route(
+                "/admin/concerts",
+                Operation,
+                get(ops::routes::list_concerts).patch(ops::controls::configure_concert),
+            )
+            .route("/admin/audit", Operation, get(ops::controls::list_changes))
             .route("/openapi.json", Arrival, get(openapi::show_description))
     }
 

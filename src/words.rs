@@ -110,6 +110,11 @@ ranged! {
     Place(u64), "a place", 1, (1 << 50) - 1
 }
 
+ranged! {
+    /// How many people a line lets in, at a moment or per second.
+    People(u32), "a number of people", 0, 10_000_000
+}
+
 /// A day on which a concert is played, in the concert's own time zone.
 pub type ConcertDate = NaiveDate;
 

@@ -21,9 +21,9 @@ ARGV
   [2] limit     integer 1..1000, the most dead numbers of this answer
 
 Returns
-  {"board", now_ms, run, epoch, seq, head, waiting, active, promoted, capacity, batch, paused, sold,
-   {ordinal, dead, ...}}
-     run, epoch, seq, head, capacity, batch, paused: "" if there is none
+  {"board", now_ms, run, epoch, seq, head, waiting, active, promoted, capacity, batch, paused,
+   message, sold, {ordinal, dead, ...}}
+     run, epoch, seq, head, capacity, batch, paused, message: "" if there is none
      head: the lowest waiting place; dead: ascending by ordinal; fewer than limit: there are no more
 
 A repeat is safe: it only reads.
@@ -45,7 +45,7 @@ local entries = {}
 for i = 1, #died, 2 do
   entries[i], entries[i + 1] = died[i + 1], died[i]
 end
-local knobs = redis.call('HMGET', settings, 'capacity', 'batch', 'paused')
+local knobs = redis.call('HMGET', settings, 'capacity', 'batch', 'paused', 'message')
 
 return {
   'board',
@@ -60,6 +60,7 @@ return {
   knobs[1] or '',
   knobs[2] or '',
   knobs[3] or '',
+  knobs[4] or '',
   sold_seats,
   entries,
 }

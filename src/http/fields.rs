@@ -33,6 +33,8 @@ pub enum Kind {
     Uuid,
     /// Any text without NUL.
     Text,
+    /// `true` or `false`.
+    Boolean,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Self::Date => "a date as YYYY-MM-DD",
             Self::Uuid => "a UUID",
             Self::Text => "a text",
+            Self::Boolean => "true or false",
         }
     }
 }
@@ -57,19 +60,27 @@ pub struct FieldSpec {
     pub kind: Kind,
     /// Whether a request without it is refused.
     pub required: bool,
+    /// Whether `null` in a body means something: the value is to be removed (RFC 7396).
+    pub nullable: bool,
 }
 
 impl FieldSpec {
     /// A field that every request must have.
     #[must_use]
     pub const fn required(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, required: true }
+        Self { name, kind, required: true, nullable: false }
     }
 
     /// A field that may be left out.
     #[must_use]
     pub const fn optional(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, required: false }
+        Self { name, kind, required: false, nullable: false }
+    }
+
+    /// A field that may be left out, or be `null` in a body.
+    #[must_use]
+    pub const fn nullable(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, required: false, nullable: true }
     }
 }
 
@@ -104,6 +115,8 @@ pub(super) enum Value {
     Date(NaiveDate),
     Uuid(Uuid),
     Text(String),
+    Boolean(bool),
+    Null,
 }
 
 /// The fields of one request, each of its declared kind.
@@ -280,6 +293,21 @@ impl Fields {
         }
     }
 
+    /// `true` or `false`.
+    #[must_use]
+    pub fn boolean(&self, name: &str) -> Option<bool> {
+        match self.get(name) {
+            Some(Value::Boolean(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Whether the field is `null`: to be removed.
+    #[must_use]
+    pub fn is_null(&self, name: &str) -> bool {
+        self.get(name) == Some(&Value::Null)
+    }
+
     /// Whether the request has this field.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -325,6 +353,15 @@ pub(super) fn plain_integer(text: &str) -> Option<i128> {
     };
     let beyond = if digits.len() == text.len() { i128::MAX } else { i128::MIN };
     plain.then(|| text.parse().unwrap_or(beyond))
+}
+
+/// `true` or `false`, and nothing else that some would take for it.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
 }
 
 /// A day of the calendar in exactly the form `YYYY-MM-DD`.

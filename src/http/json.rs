@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{FieldSpec, Kind, Value, about, plain_integer, strict_date, strict_uuid};
+use super::fields::{
+    FieldSpec, Kind, Value, about, boolean, plain_integer, strict_date, strict_uuid,
+};
 use super::problem::Problem;
 
 /// A body as text.
@@ -67,6 +69,8 @@ pub(super) fn value(spec: &FieldSpec, raw: &RawValue) -> Result<Value, Problem> 
         }
     };
     match spec.kind {
+        _ if spec.nullable && text == "null" => Ok(Value::Null),
+        Kind::Boolean => boolean(text).map(Value::Boolean).ok_or_else(wrong),
         Kind::Integer => plain_integer(text).map(Value::Integer).ok_or_else(wrong),
         Kind::IntegerList => integers(text).map(Value::IntegerList).ok_or_else(wrong),
         _ if !text.starts_with('"') => Err(wrong()),

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::fields::{FieldSpec, Kind, Value, about, plain_integer, strict_date, strict_uuid};
+use super::fields::{
+    FieldSpec, Kind, Value, about, boolean, plain_integer, strict_date, strict_uuid,
+};
 use super::problem::Problem;
 
 /// A decoded name and its decoded value.
@@ -31,6 +33,7 @@ pub(super) fn value(spec: &FieldSpec, text: Cow<'_, str>) -> Result<Value, Probl
         }
         Kind::Date => strict_date(&text).map(Value::Date),
         Kind::Uuid => strict_uuid(&text).map(Value::Uuid),
+        Kind::Boolean => boolean(&text).map(Value::Boolean),
         Kind::Text => Some(Value::Text(text.into_owned())),
     };
     value.ok_or_else(|| match spec.kind {

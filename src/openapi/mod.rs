@@ -147,6 +147,8 @@ fn money() -> Vec<Operation> {
 }
 
 fn operation() -> Vec<Operation> {
+    use ops::controls::{AuditRequest, AuditView, ConfigureRequest};
+    use ops::overview::ConcertOverview;
     use ops::routes::{ConcertsView, Health};
     let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
     vec![
@@ -169,6 +171,27 @@ fn operation() -> Vec<Operation> {
         .operators_only()
         .answers::<ConcertsView>(200, "Every concert of the catalogue, by id.")
         .refuses(&[Code::RedisUnavailable, Code::NotReady]),
+        Operation::new(
+            HttpMethod::Patch,
+            "/admin/concerts",
+            "configure_concert",
+            "Change live settings of a concert, on all servers; null returns to the configuration",
+        )
+        .operators_only()
+        .body::<ConfigureRequest>()
+        .answers::<ConcertOverview>(200, "The concert as it is now.")
+        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady])
+        .refuses(&[Code::OutcomeUnknown]),
+        Operation::new(
+            HttpMethod::Get,
+            "/admin/audit",
+            "list_changes",
+            "What operators changed, the newest first",
+        )
+        .operators_only()
+        .query::<AuditRequest>()
+        .answers::<AuditView>(200, "At most 100 changes.")
+        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
             .answers_as(200, "OpenAPI 3.1.", any())
             .refuses(&[Code::TooManyRequests]),

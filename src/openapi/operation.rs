@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{AdditionalProperties, AllOf, ArrayBuilder, OneOf};
+use utoipa::openapi::schema::{AdditionalProperties, AllOf, ArrayBuilder, OneOf, SchemaType};
 use utoipa::openapi::{
     Content, Header, HttpMethod, KnownFormat, ObjectBuilder, Ref, RefOr, Required, Schema,
     SchemaFormat, SecurityRequirement, Type,
@@ -16,8 +16,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::security::{BEARER, OPERATOR, TOKEN_HEADER, TOKEN_QUERY};
 use crate::http::{Code, FieldSpec, FromFields, Kind};
+use crate::queue::Message;
 use crate::seats::SeatSelection;
-use crate::words::{ChargeAmount, ConcertId, SeatNumber, UserId};
+use crate::words::{ChargeAmount, ConcertId, People, SeatNumber, UserId};
 
 /// The schemas that the operations name, by their names.
 pub(super) type Schemas = Vec<(String, RefOr<Schema>)>;
@@ -237,6 +238,15 @@ fn field_schema(spec: &FieldSpec) -> RefOr<Schema> {
             .format(Some(SchemaFormat::KnownFormat(format)))
     };
     match (spec.kind, spec.name) {
+        (Kind::Integer, "capacity" | "batch") => or_null(People::schema(), Type::Integer),
+        (Kind::Text, "message") => {
+            let text = ObjectBuilder::new()
+                .min_length(Some(1))
+                .max_length(Some(Message::CHARACTERS_MAX))
+                .pattern(Some("^[^\\u0000-\\u001f\\u007f-\\u009f]*$"));
+            or_null(text.into(), Type::String)
+        }
+        (Kind::Boolean, _) => ObjectBuilder::new().schema_type(Type::Boolean).into(),
         (Kind::Integer, "userId") => with_example(UserId::schema(), json!(1)),
         (Kind::Integer, "concertId") => with_example(ConcertId::schema(), json!(1)),
         (Kind::Integer, "seatNumber") => with_example(SeatNumber::schema(), json!(12)),
@@ -251,6 +261,17 @@ fn field_schema(spec: &FieldSpec) -> RefOr<Schema> {
         (Kind::Date, _) => text(KnownFormat::Date).examples([json!("2030-12-24")]).into(),
         (Kind::Uuid, _) => text(KnownFormat::Uuid).into(),
         (Kind::Text, _) => ObjectBuilder::new().schema_type(Type::String).into(),
+    }
+}
+
+/// `null` removes the setting.
+fn or_null(schema: RefOr<Schema>, kind: Type) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.schema_type = SchemaType::from_iter([kind, Type::Null]);
+            Schema::Object(object).into()
+        }
+        other => other,
     }
 }
 

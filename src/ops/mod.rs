@@ -1,6 +1,7 @@
 //! Operation: whether this server is alive, whether it can do its work, and what is missing; and
 //! what operators see, who alone may look.
 
+pub mod controls;
 pub mod operators;
 pub mod overview;
 pub mod readiness;

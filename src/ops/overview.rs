@@ -41,6 +41,9 @@ pub struct ConcertOverview {
     batch: u32,
     /// Whether an operator halted promotion.
     paused: bool,
+    /// What operators tell everybody who waits, if anything.
+    #[schema(value_type = Option<String>)]
+    message: Option<Arc<str>>,
     /// Over all dates.
     sold: u64,
     /// Over all dates.
@@ -108,7 +111,12 @@ impl Overview {
             .await
     }
 
-    async fn concert(&self, concert: &Arc<Concert>) -> Result<ConcertOverview, QueueError> {
+    /// One concert.
+    ///
+    /// # Errors
+    ///
+    /// If Redis does not answer.
+    pub async fn concert(&self, concert: &Arc<Concert>) -> Result<ConcertOverview, QueueError> {
         let (facts, stats) =
             tokio::join!(self.queue.facts(concert), self.redis.hash(&concert.keys.stats));
         let (facts, stats) = (facts?, stats.map_err(QueueError::read)?);
@@ -120,6 +128,7 @@ impl Overview {
             capacity: facts.settings.capacity,
             batch: facts.settings.batch,
             paused: facts.settings.paused,
+            message: facts.message,
             sold: facts.sold,
             seats: facts.seats,
             stats: Stats::of(stats),

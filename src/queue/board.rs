@@ -47,6 +47,8 @@ pub struct BoardFacts {
     pub seats: u64,
     /// The knobs that hold: the live ones, else the server's.
     pub settings: LineSettings,
+    /// What operators tell everybody who waits.
+    pub message: Option<Arc<str>>,
 }
 
 impl BoardFacts {

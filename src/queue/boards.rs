@@ -17,7 +17,7 @@ use super::scripts::{BoardRow, ReadBoard};
 use super::{Board, BoardBuilder, BoardFacts, BoardReading, LineSettings, Progress, QueueError};
 use crate::concerts::Concert;
 use crate::redis::RedisError;
-use crate::words::Place;
+use crate::words::{People, Place};
 
 /// How often a board is read while somebody asks.
 const EVERY: Duration = Duration::from_millis(250);
@@ -169,6 +169,7 @@ impl Line {
                 sold: row.sold,
                 seats: concert.seats_total(),
                 settings,
+                message: row.message.map(Arc::from),
             },
         }
     }
@@ -177,9 +178,8 @@ impl Line {
 /// A live setting, by the rule of `queue/promote`: anything but a whole number in range counts as
 /// not set.
 fn knob(text: Option<&str>) -> Option<u32> {
-    const KNOB_MAX: u32 = 10_000_000;
     let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse().ok().filter(|number| *number <= KNOB_MAX)
+    text.parse().ok().filter(|number| *number <= People::MAX)
 }
 
 /// The task that reads a line's boards. However it ends, the next request starts another.

@@ -208,6 +208,7 @@ mod tests {
                     paused: false,
                     opens_at_ms: 0,
                 },
+                message: None,
             },
             dead: (1..).zip(dead).map(entry).filter(|entry| entry.ordinal > after).collect(),
             dead_complete: true,

@@ -85,6 +85,7 @@ impl Drain {
             sold: 0,
             seats: 50,
             settings: self.settings,
+            message: None,
         }
     }
 

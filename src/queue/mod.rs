@@ -7,8 +7,8 @@
 //! readings), [`pace`] (how fast the line was really served), [`estimate`] (waits and polls).
 //! Then what needs the stores: [`scripts`] and [`token_scripts`] (the atomic steps in `lua/queue/`),
 //! `line` (what a server keeps of one line), `arrivals` (group commit), `boards` (reading boards),
-//! [`service`] (arrive, ask, leave), [`admission`] (who may use the protected routes), [`jobs`]
-//! (promotion).
+//! [`service`] (arrive, ask, leave), [`admission`] (who may use the protected routes), [`settings`]
+//! (what operators change), [`jobs`] (promotion).
 //!
 //! # Invariants
 //!
@@ -35,6 +35,7 @@ pub mod pace;
 pub mod routes;
 pub mod scripts;
 pub mod service;
+pub mod settings;
 pub mod token;
 mod token_keys;
 pub mod token_scripts;
@@ -49,6 +50,7 @@ pub use estimate::{Outlook, PollAfter};
 pub use jobs::{PROMOTE_JOB, PromoteReport};
 pub use scripts::{SCRIPTS, Settled};
 pub use service::{Joined, Queue, Standing, Status};
+pub use settings::{Change, Message, MessageFault, SettingsChange};
 pub use token::{Token, TokenId, TokenInvalid, TokenKeyFault, TokenKeys};
 
 /// A board, as the other slices call it.

@@ -1,5 +1,7 @@
 //! The requests of the line: arrive, ask where one stands, leave.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
@@ -67,6 +69,10 @@ pub struct StandingView {
     /// The seconds that an active token has left.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<u64>,
+    /// What the operators tell everybody who waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    message: Option<Arc<str>>,
 }
 
 impl StandingView {
@@ -85,6 +91,7 @@ impl StandingView {
             concert_id: standing.concert,
             poll_after: standing.poll_after.seconds(),
             expires_in: standing.expires_in_seconds,
+            message: standing.message.clone(),
         }
     }
 }

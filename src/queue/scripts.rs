@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{DeadEntry, PlaceRange, token_scripts};
+use super::{DeadEntry, PlaceRange, settings, token_scripts};
 use crate::concerts::{Concert, Generation};
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
 use crate::words::{Place, UserId};
@@ -24,7 +24,7 @@ static PROMOTE: LuaScript = LuaScript::new(
 
 /// Every script of this slice that is loaded; `queue/settle` is not, it must come before loading.
 pub static SCRIPTS: &[&LuaScript] =
-    &[&BOARD, &ENTER, &PROMOTE, &token_scripts::CLAIM, &token_scripts::LEAVE];
+    &[&BOARD, &ENTER, &PROMOTE, &token_scripts::CLAIM, &token_scripts::LEAVE, &settings::CONFIGURE];
 
 /// Makes sure that this Redis process gives no number twice.
 #[derive(Debug)]
@@ -111,6 +111,8 @@ pub struct BoardRow {
     pub batch: Option<String>,
     /// See `capacity`.
     pub paused: Option<String>,
+    /// What operators tell everybody who waits.
+    pub message: Option<String>,
     /// Seats sold, over all dates.
     pub sold: u64,
     /// Dead numbers above the ordinal asked for.
@@ -151,6 +153,7 @@ impl ScriptCall for ReadBoard<'_> {
             capacity: reply.optional_text()?,
             batch: reply.optional_text()?,
             paused: reply.optional_text()?,
+            message: reply.optional_text()?,
             sold: reply.int()?,
             dead: dead_entries(reply.list()?)?,
         })

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::arrivals::{Arrived, Stands};
 use super::line::Line;
 use super::scripts::{ReadBoard, Settled};
+use super::settings::{AuditEntry, Configure, SettingsChange};
 use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
 use super::{Board, BoardFacts, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};
 use crate::concerts::{Concert, Concerts, Gates};
@@ -35,7 +36,7 @@ pub(super) struct Inner {
 }
 
 /// How a token stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
     /// The token's concert.
     pub concert: ConcertId,
@@ -51,6 +52,8 @@ pub struct Standing {
     pub expires_in_seconds: Option<u64>,
     /// Whose an active token is, once bound; nobody looks at a waiting one's.
     pub owner: Option<UserId>,
+    /// What operators tell everybody who waits.
+    pub message: Option<Arc<str>>,
 }
 
 impl Standing {
@@ -201,6 +204,23 @@ impl Queue {
         Ok(self.line(concert.id).reading(concert, row).facts)
     }
 
+    /// Changes live settings of `concert`, on all servers, and notes each change.
+    pub async fn configure(
+        &self,
+        concert: &Arc<Concert>,
+        request: &str,
+        change: &SettingsChange,
+    ) -> Result<(), QueueError> {
+        let call = Configure { concert, request, change };
+        self.0.redis.run(&call).await.map_err(QueueError::write)
+    }
+
+    /// The newest changes of the live settings of `concert`, at most 100, the newest first.
+    pub async fn changes(&self, concert: &Concert) -> Result<Vec<AuditEntry>, QueueError> {
+        let entries = self.0.redis.newest(&concert.keys.audit, AuditEntry::LISTED_MAX).await;
+        Ok(entries.map_err(QueueError::read)?.into_iter().filter_map(AuditEntry::read).collect())
+    }
+
     /// Makes sure that Redis gives no number of `concert` twice.
     pub async fn settle(&self, concert: &Arc<Concert>) -> Result<Settled, RedisError> {
         self.line(concert.id).settle(concert).await
@@ -324,6 +344,7 @@ impl Queue {
             poll_after: self.poll_after(wait_seconds),
             expires_in_seconds: None,
             owner: None,
+            message: board.facts().message.clone(),
         }
     }
 
@@ -337,6 +358,7 @@ impl Queue {
             poll_after: self.poll_after(expires_in_seconds),
             expires_in_seconds: Some(expires_in_seconds),
             owner,
+            message: None,
         }
     }
 

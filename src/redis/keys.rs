@@ -59,6 +59,8 @@ pub struct ConcertKeys {
     pub settings: Key,
     /// hash: counters.
     pub stats: Key,
+    /// stream: what operators changed.
+    pub audit: Key,
 }
 
 impl ConcertKeys {
@@ -79,6 +81,7 @@ impl ConcertKeys {
             rebuild: key("rebuild"),
             settings: key("settings"),
             stats: key("stats"),
+            audit: key("audit"),
             tag,
         }
     }

@@ -4,7 +4,10 @@
 use fred::types::{ClusterHash, Value};
 
 use super::client::Command;
-use super::{Key, Redis, RedisError};
+use super::{Key, Redis, RedisError, Reply, ReplyFault};
+
+/// One entry of a stream: `<Unix ms>-<number>`, and fields with their values.
+pub type Entry = (String, Vec<(String, String)>);
 
 impl Redis {
     /// Whether the connection was up and `PING` was answered just now.
@@ -42,6 +45,17 @@ impl Redis {
         Ok(fields.into_iter().filter_map(text).collect())
     }
 
+    /// `XREVRANGE key + - COUNT count`: the newest entries of a stream, each as its id and its
+    /// fields with their values.
+    pub async fn newest(&self, key: &Key, count: i64) -> Result<Vec<Entry>, RedisError> {
+        let [last, first] = ["+", "-"].map(Value::from_static_str);
+        let rest = [last, first, Value::from_static_str("COUNT"), Value::Integer(count)];
+        let value = self.read("XREVRANGE", key, rest).await?;
+        Reply::new(value)
+            .and_then(entries)
+            .map_err(|source| RedisError::Reply { script: "XREVRANGE", source })
+    }
+
     /// `INFO section`, as text.
     pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
         let args = vec![Value::from_static_str(section)];
@@ -70,4 +84,18 @@ impl Redis {
         let (what, name) = (command, command);
         self.send(Command { what, name, hash, args, timeout: None, only_reads: true }).await
     }
+}
+
+fn entries(mut reply: Reply) -> Result<Vec<Entry>, ReplyFault> {
+    let mut entries = Vec::with_capacity(reply.remaining());
+    while reply.remaining() > 0 {
+        let mut entry = reply.list()?;
+        let (id, mut rest) = (entry.text()?, entry.list()?);
+        let mut fields = Vec::with_capacity(rest.remaining() / 2);
+        while rest.remaining() > 0 {
+            fields.push((rest.text()?, rest.text()?));
+        }
+        entries.push((id, fields));
+    }
+    Ok(entries)
 }

@@ -19,6 +19,7 @@ mod description;
 #[path = "../faults/history.rs"]
 mod history;
 mod models;
+mod operators;
 mod outages;
 mod payments;
 mod plumbing;

@@ -104,6 +104,7 @@ impl Line {
                     paused: false,
                     opens_at_ms: 0,
                 },
+                message: None,
             },
             dead: newer().take(limit).map(entry).collect(),
             dead_complete: newer().count() <= limit,

@@ -50,10 +50,21 @@ async fn an_integer_out_of_range_is_422_in_every_field_of_every_route() {
             }
         }
     }
-    for name in ["concertId", "seatNumber", "amount"] {
+    for name in ["concertId", "seatNumber", "amount", "capacity", "batch"] {
         for route in taking(name) {
             let request = with_number(&stage, route, name, "2147483648");
             stage.refused(&request, (422, "out-of-range"), "2^31").await;
+        }
+    }
+    // Nobody at all may be let in: 0 is in range.
+    for name in ["capacity", "batch"] {
+        for route in taking(name) {
+            for number in
+                OUTSIDE.iter().copied().filter(|number| *number != "0").chain(["10000001"])
+            {
+                let request = with_number(&stage, route, name, number);
+                stage.refused(&request, (422, "out-of-range"), name).await;
+            }
         }
     }
     // A user may have this number; it is not the one whose token this is.
@@ -67,7 +78,7 @@ async fn an_integer_out_of_range_is_422_in_every_field_of_every_route() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_is_not_plain_digits_is_400_in_every_field_of_every_route() {
     let stage = Stage::set().await;
-    for (name, _) in NUMBERS {
+    for name in NUMBERS.iter().map(|(name, _)| *name).chain(["capacity", "batch"]) {
         for route in taking(name) {
             let quoted = (route.takes != Takes::Query).then_some("\"1\"");
             for number in NOT_PLAIN.iter().copied().chain(quoted) {

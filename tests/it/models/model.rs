@@ -26,6 +26,8 @@ pub struct Model {
     pub groups: BTreeMap<Uuid, Group>,
     pub pace: Option<Pace>,
     pub settings: BTreeMap<String, String>,
+    /// Setting, before, after: the oldest first.
+    pub audit: Vec<[String; 3]>,
     pub stats: BTreeMap<&'static str, u64>,
     /// By day and seat: the zset `held` and the hash `hold` are one thing here.
     pub holds: BTreeMap<(usize, u32), Hold>,
@@ -92,6 +94,7 @@ impl Model {
         match call.clone() {
             Call::Settle { floor } => self.settle(floor),
             Call::Board { after, limit } => self.board(after, limit),
+            Call::Configure { changes } => self.configure(&changes),
             Call::Enter { group, floor, epoch, arrivals } => {
                 self.enter(group, (floor, &epoch), &arrivals)
             }
@@ -253,6 +256,9 @@ impl Model {
         }
         for (field, value) in &self.settings {
             put(format!("settings {field}"), value.clone());
+        }
+        for (index, [setting, before, after]) in self.audit.iter().enumerate() {
+            put(format!("audit {}", index + 1), format!("model {setting} {before}>{after}"));
         }
         for (counter, n) in &self.stats {
             put(format!("stats {counter}"), n.to_string());

@@ -35,7 +35,7 @@ impl Model {
         let dead: Vec<_> = dead.map(|(ordinal, places)| (*ordinal, range(places))).collect();
         let knob = |name: &str| self.settings.get(name);
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {} {dead:?}",
             self.now,
             self.run,
             self.epoch,
@@ -47,8 +47,27 @@ impl Model {
             knob("capacity"),
             knob("batch"),
             knob("paused"),
+            knob("message"),
             self.sold.len(),
         )
+    }
+
+    /// What has its value already is neither changed nor noted.
+    pub fn configure(&mut self, changes: &[(&'static str, u32)]) -> String {
+        for (setting, value) in changes {
+            let after = setting_text(setting, *value).unwrap_or_default();
+            let before = self.settings.get(*setting).cloned().unwrap_or_default();
+            if before == after {
+                continue;
+            }
+            if after.is_empty() {
+                self.settings.remove(*setting);
+            } else {
+                self.settings.insert((*setting).to_owned(), after.clone());
+            }
+            self.audit.push([(*setting).to_owned(), before, after]);
+        }
+        "configured".to_owned()
     }
 
     pub fn enter(
@@ -214,5 +233,15 @@ impl Model {
         self.count("released", released);
         self.count("left", 1);
         format!("left {released}")
+    }
+}
+
+/// What a setting becomes for a number of a step: 0 removes it, but a pause, which has no other end.
+pub fn setting_text(setting: &str, value: u32) -> Option<String> {
+    match (setting, value) {
+        ("paused", _) => Some((value % 2).to_string()),
+        (_, 0) => None,
+        ("message", _) => Some(format!("message-{value}")),
+        _ => Some(value.to_string()),
     }
 }

@@ -32,6 +32,10 @@ pub enum Step {
         after: u64,
         limit: usize,
     },
+    /// Settings with numbers that stand for their values.
+    Configure {
+        changes: Vec<(&'static str, u32)>,
+    },
     Promote {
         capacity: u32,
         batch: u32,
@@ -248,6 +252,7 @@ impl Step {
                 },
             },
             Self::ReadBoard { after, limit } => Call::Board { after: *after, limit: *limit },
+            Self::Configure { changes } => Call::Configure { changes: changes.clone() },
             Self::Promote { capacity, batch, early, belief } => {
                 let (run, epoch) = now.believed(*belief);
                 let (capacity, batch, early) = (*capacity, *batch, *early);
@@ -401,6 +406,10 @@ pub fn line() -> BoxedStrategy<Step> {
             .prop_map(|(who, belief)| Step::Arrive { who, belief }),
         1 => floor.prop_map(|floor| Step::Settle { floor }),
         2 => (0..4_u64, 1..4_usize).prop_map(|(after, limit)| Step::ReadBoard { after, limit }),
+        1 => (subsequence(vec!["capacity", "batch", "paused", "message"], 1..=4), 0..4_u32)
+            .prop_map(|(settings, value)| Step::Configure {
+                changes: settings.into_iter().map(|setting| (setting, value)).collect(),
+            }),
         6 => (0..6_u32, 0..5_u32, prop::bool::weighted(0.05), belief()).prop_map(
             |(capacity, batch, early, belief)| Step::Promote { capacity, batch, early, belief }
         ),

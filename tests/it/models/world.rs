@@ -11,7 +11,9 @@ use onsale::payments::rebuild::{Rebuild, SealRebuild, TakeRebuild, Taken};
 use onsale::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
 use onsale::payments::{Payment, PaymentSeat};
 use onsale::queue::scripts::{Enter, EnterOutcome, Promote, PromoteOutcome, ReadBoard, Settle};
+use onsale::queue::settings::Configure;
 use onsale::queue::token_scripts::{Claim, ClaimOutcome, Leave, LeaveOutcome};
+use onsale::queue::{Change, Message, SettingsChange};
 use onsale::redis::{LuaScript, Redis, RedisConfig, ScriptCall};
 use onsale::seats::scripts::{
     CorrectOutcome, CorrectSold, HoldOutcome, HoldSeats, HoldTerms, ReadDates, ReadHolds,
@@ -25,6 +27,7 @@ use super::call::{
     PRICE, ReleaseRequest, SEATS, SEATS_MAX, SESSION_MAX, STEP, TOKEN_EXTRA, Terms,
 };
 use super::model::State;
+use super::queue_rules::setting_text;
 use super::step::Step;
 use crate::support::line::{place, user_id};
 use crate::support::raw_redis::Answer;
@@ -75,6 +78,12 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
         content[#content + 1] = tostring(seat)
         content[#content + 1] = '1'
       end
+    end
+  elseif kind == 'stream' then
+    for i, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
+      local of = entry[2]
+      content[#content + 1] = tostring(i)
+      content[#content + 1] = of[2] .. ' ' .. of[4] .. ' ' .. of[6] .. '>' .. of[8]
     end
   elseif not string.find(key, ':group:', 1, true) then
     content = { '', redis.call('GET', key) }
@@ -237,6 +246,7 @@ impl World {
         match call {
             Call::Settle { .. }
             | Call::Board { .. }
+            | Call::Configure { .. }
             | Call::Enter { .. }
             | Call::Promote(_)
             | Call::Claim { .. }
@@ -261,6 +271,11 @@ impl World {
                 format!("settled {} {} {:?} {seq:?}", settled.run, settled.changed, settled.epoch)
             }
             Call::Board { after, limit } => self.board(*after, *limit).await,
+            Call::Configure { changes } => {
+                let change = &settings_change(changes);
+                self.run(&Configure { concert, request: "model", change }).await;
+                "configured".into()
+            }
             Call::Enter { group, floor, epoch, arrivals } => {
                 let arrivals: Vec<_> = arrivals.iter().map(|user| user.map(user_id)).collect();
                 let (group, floor, arrivals) = (*group, *floor, &arrivals[..]);
@@ -321,7 +336,7 @@ impl World {
         let dead: Vec<_> =
             row.dead.iter().map(|entry| (entry.ordinal, Some(entry.range))).collect();
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {} {dead:?}",
             self.unit_of(row.now_ms),
             row.run.unwrap_or_default(),
             row.epoch,
@@ -333,6 +348,7 @@ impl World {
             row.capacity,
             row.batch,
             row.paused,
+            row.message,
             row.sold,
         )
     }
@@ -549,4 +565,26 @@ fn seat(number: u32) -> SeatNumber {
 
 fn won(amount: i64) -> Won {
     Won::try_from(i128::from(amount)).expect("an amount")
+}
+
+/// The change of settings that a call asks for.
+fn settings_change(changes: &[(&'static str, u32)]) -> SettingsChange {
+    let mut change = SettingsChange::default();
+    for (setting, value) in changes {
+        let text = setting_text(setting, *value);
+        let people = || match &text {
+            Some(text) => Change::Set(text.parse::<i128>().unwrap().try_into().unwrap()),
+            None => Change::Remove,
+        };
+        match *setting {
+            "capacity" => change.capacity = people(),
+            "batch" => change.batch = people(),
+            "paused" => change.paused = Change::Set(text.as_deref() == Some("1")),
+            _ => {
+                let message = text.as_deref().map(|text| Message::new(text).unwrap());
+                change.message = message.map_or(Change::Remove, Change::Set);
+            }
+        }
+    }
+    change
 }

@@ -1,0 +1,126 @@
+//! What operators change while a sale goes: `PATCH /admin/concerts`, and the notes of it.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Operator;
+use crate::app::AppState;
+use crate::http::answer::Json;
+use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody, context};
+use crate::queue::settings::AuditEntry;
+use crate::queue::{Change, Message, MessageFault, QueueError, SettingsChange};
+use crate::words::{ConcertId, OutOfRange};
+
+/// The input of `PATCH /admin/concerts`; a setting that is `null` is removed (RFC 7396).
+#[derive(Debug)]
+pub struct ConfigureRequest {
+    concert: ConcertId,
+    change: SettingsChange,
+}
+
+impl FromFields for ConfigureRequest {
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::required("concertId", Kind::Integer),
+        FieldSpec::nullable("capacity", Kind::Integer),
+        FieldSpec::nullable("batch", Kind::Integer),
+        FieldSpec::optional("paused", Kind::Boolean),
+        FieldSpec::nullable("message", Kind::Text),
+    ];
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        let request = Self {
+            concert: fields.number("concertId")?,
+            change: SettingsChange {
+                capacity: number(fields, "capacity")?,
+                batch: number(fields, "batch")?,
+                paused: fields.boolean("paused").map_or(Change::Keep, Change::Set),
+                message: message(fields)?,
+            },
+        };
+        if request.change.is_empty() {
+            return Err(Problem::bad_request(
+                "nothing to change: give capacity, batch, paused or message",
+            ));
+        }
+        Ok(request)
+    }
+}
+
+fn number<T>(fields: &Fields, name: &'static str) -> Result<Change<T>, Problem>
+where
+    T: TryFrom<i128, Error = OutOfRange>,
+{
+    if fields.is_null(name) {
+        return Ok(Change::Remove);
+    }
+    Ok(fields.optional_number(name)?.map_or(Change::Keep, Change::Set))
+}
+
+fn message(fields: &Fields) -> Result<Change<Message>, Problem> {
+    if fields.is_null("message") {
+        return Ok(Change::Remove);
+    }
+    let Some(text) = fields.text("message") else {
+        return Ok(Change::Keep);
+    };
+    Message::new(text).map(Change::Set).map_err(|fault| match fault {
+        MessageFault::Length(refusal) => Problem::out_of_range("message", &refusal),
+        MessageFault::Control => Problem::bad_request(fault.to_string()).with("field", "message"),
+    })
+}
+
+/// `PATCH /admin/concerts`: changes live settings of one concert on all servers.
+///
+/// Answers 200 with the concert as it is now; 400 for nothing to change, 401 `unauthenticated`
+/// without the operators' token, 404 `unknown-concert`, 422 `out-of-range`, 503 while Redis does
+/// not answer.
+pub async fn configure_concert(
+    _: Operator,
+    State(app): State<AppState>,
+    JsonBody(request): JsonBody<ConfigureRequest>,
+) -> Result<Response, Problem> {
+    let id = request.concert;
+    let concert = app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })?;
+    let asked_by = context::request_id().map(|id| id.to_string()).unwrap_or_default();
+    app.queue.configure(&concert, &asked_by, &request.change).await?;
+    tracing::info!(request_id = asked_by, concert = %id, change = ?request.change, "reconfigured");
+    Ok(Json(app.overview.concert(&concert).await?).into_response())
+}
+
+/// The input of `GET /admin/audit`.
+#[derive(Debug)]
+pub struct AuditRequest {
+    concert: ConcertId,
+}
+
+impl FromFields for AuditRequest {
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::required("concertId", Kind::Integer)];
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        Ok(Self { concert: fields.number("concertId")? })
+    }
+}
+
+/// What operators changed, the newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AuditView {
+    /// At most 100.
+    entries: Vec<AuditEntry>,
+}
+
+/// `GET /admin/audit`: the newest changes that operators made to one concert.
+///
+/// Answers 200; 401 `unauthenticated` without the operators' token, 404 `unknown-concert`, 503
+/// while Redis does not answer.
+pub async fn list_changes(
+    _: Operator,
+    State(app): State<AppState>,
+    QueryOrBody(request): QueryOrBody<AuditRequest>,
+) -> Result<Response, Problem> {
+    let id = request.concert;
+    let concert = app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })?;
+    let entries = app.queue.changes(&concert).await?;
+    Ok(Json(AuditView { entries }).into_response())
+}

@@ -1,0 +1,208 @@
+//! The live settings of a line: what an operator may change while people wait, on all servers at
+//! once, and the notes of who changed what.
+//!
+//! They are in `{c<id>}:settings` and win over a server's configuration. What is *not* here: their
+//! use; promotion reads them inside its script, everybody else from the board.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::concerts::Concert;
+use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
+use crate::words::{OutOfRange, People};
+
+pub(super) static CONFIGURE: LuaScript = LuaScript::new(
+    "queue/configure",
+    include_str!("../../lua/queue/configure.lua"), //
+);
+
+/// What is to become of one setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is removed, so that the servers' configuration holds again.
+    Remove,
+    /// It becomes this.
+    Set(T),
+}
+
+/// What operators tell everybody who waits: 1 to 500 characters, none of them a control character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message(String);
+
+/// Why a text is no [`Message`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageFault {
+    /// Empty or too long.
+    #[error(transparent)]
+    Length(OutOfRange),
+    /// It has a control character: a line break, a tab.
+    #[error("a message is one line of text, without control characters")]
+    Control,
+}
+
+impl Message {
+    /// The most characters.
+    pub const CHARACTERS_MAX: usize = 500;
+
+    /// Takes a text over as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageFault`].
+    pub fn new(text: &str) -> Result<Self, MessageFault> {
+        let given = text.chars().count();
+        if !(1..=Self::CHARACTERS_MAX).contains(&given) {
+            return Err(MessageFault::Length(OutOfRange {
+                what: "the length of a message",
+                min: 1,
+                max: Self::CHARACTERS_MAX as i128,
+                given: given as i128,
+            }));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(MessageFault::Control);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an operator changes, all in one step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// The most active tokens at any moment.
+    pub capacity: Change<People>,
+    /// The most promotions per second.
+    pub batch: Change<People>,
+    /// Whether nobody is let in.
+    pub paused: Change<bool>,
+    /// What is told everybody who waits.
+    pub message: Change<Message>,
+}
+
+impl SettingsChange {
+    /// Whether it changes nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Changes settings, and notes each change.
+#[derive(Debug)]
+pub struct Configure<'a> {
+    /// Whose line.
+    pub concert: &'a Concert,
+    /// The request that asks.
+    pub request: &'a str,
+    /// What to change; not empty.
+    pub change: &'a SettingsChange,
+}
+
+impl ScriptCall for Configure<'_> {
+    type Outcome = ();
+
+    fn script() -> &'static LuaScript {
+        &CONFIGURE
+    }
+
+    fn write(&self, args: &mut Args) {
+        let keys = &self.concert.keys;
+        args.key(&keys.settings).key(&keys.audit);
+        args.text(self.request);
+        let change = self.change;
+        write_change(args, "capacity", &change.capacity, ToString::to_string);
+        write_change(args, "batch", &change.batch, ToString::to_string);
+        write_change(args, "paused", &change.paused, |paused| u8::from(*paused).to_string());
+        write_change(args, "message", &change.message, ToString::to_string);
+    }
+
+    fn decode(tag: &str, _: Reply) -> Result<(), ReplyFault> {
+        match tag {
+            "configured" => Ok(()),
+            _ => Err(ReplyFault::Tag(tag.to_owned())),
+        }
+    }
+}
+
+/// One change of one setting, as `lua/queue/configure.lua` noted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AuditEntry {
+    /// When, by Redis' clock.
+    at: DateTime<Utc>,
+    /// `X-Request-Id` of the request.
+    request: String,
+    /// `capacity`, `batch`, `paused` or `message`.
+    setting: String,
+    /// What it was; none if the servers' configuration held.
+    before: Option<String>,
+    /// What it became.
+    after: Option<String>,
+}
+
+impl AuditEntry {
+    /// How many are listed.
+    pub(super) const LISTED_MAX: i64 = 100;
+
+    /// An entry of the stream; none if it is not one of ours.
+    pub(super) fn read((id, fields): (String, Vec<(String, String)>)) -> Option<Self> {
+        let ms = id.split('-').next()?.parse().ok()?;
+        let mut fields: HashMap<_, _> = fields.into_iter().collect();
+        let mut setting_or_none = |name| fields.remove(name).filter(|value| !value.is_empty());
+        let (before, after) = (setting_or_none("before"), setting_or_none("after"));
+        Some(Self {
+            at: DateTime::from_timestamp_millis(ms)?,
+            request: fields.remove("request")?,
+            setting: fields.remove("setting")?,
+            before,
+            after,
+        })
+    }
+}
+
+fn write_change<T>(
+    args: &mut Args,
+    setting: &'static str,
+    change: &Change<T>,
+    text: impl Fn(&T) -> String,
+) {
+    match change {
+        Change::Keep => {}
+        Change::Remove => {
+            args.word(setting).word("");
+        }
+        Change::Set(value) => {
+            args.word(setting).text(text(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_1_to_500_characters() {
+        for text in ["!", "곧 시작합니다", &"é".repeat(500)] {
+            assert_eq!(Message::new(text).unwrap().to_string(), text);
+        }
+        for text in ["", &"é".repeat(501)] {
+            assert!(matches!(Message::new(text), Err(MessageFault::Length(_))), "{text}");
+        }
+        for text in ["two\nlines", "a\ttab", "\u{7f}", "\u{85}"] {
+            assert_eq!(Message::new(text), Err(MessageFault::Control), "{text:?}");
+        }
+    }
+}
