@@ -48,6 +48,7 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         sold: 0,
         seats: 50,
         settings: LineSettings { capacity: 1000, batch: 100, paused: false, opens_at_ms: 0 },
+        message: None,
     };
     let mut builder = BoardBuilder::new(Duration::from_mins(10));
     let ask = builder.ask(Instant::now());
@@ -105,6 +106,7 @@ fn answer(c: &mut Criterion) {
         poll_after: PollAfter::new(1_235, 0.3, Duration::from_mins(1)),
         expires_in_seconds: None,
         owner: None,
+        message: None,
     };
     c.bench_function("answer/poll", |b| {
         b.iter(|| Json(StandingView::new(black_box(&standing), None)).into_response());
