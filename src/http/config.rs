@@ -73,7 +73,7 @@ pub struct HttpConfig {
     /// The largest body; a larger one is answered 413. The API promises 16 KiB.
     pub body_bytes_max: usize,
 
-    /// The largest request line and header fields together; more is answered 431 by hyper.
+    /// The largest request line and header fields together; more is answered 431.
     pub head_bytes_max: usize,
 
     /// How long a stop waits for requests in work before it drops their connections.

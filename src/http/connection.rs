@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -128,20 +129,33 @@ async fn serve(
         }
     };
     let in_head = served.pace.is_in_head();
-    match end {
-        None => {
-            let parts = served.connection.into_parts();
-            let stream = parts.io.into_inner().into_inner();
-            Turn::Rests(Socket { stream, peer, unused: parts.read_buf })
+    let parts = served.connection.into_parts();
+    let PacedStream { stream, held_back, .. } = parts.io.into_inner();
+    let Some(end) = end else {
+        return Turn::Rests(Socket { stream, peer, unused: parts.read_buf });
+    };
+    let problem = match (end, held_back) {
+        (End::TooSlow, _) if in_head => Some(
+            Problem::new(Code::RequestTimeout)
+                .detail("the request line and header fields did not arrive in time"),
+        ),
+        (_, Some(status)) => Some(unreadable(status)),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        answer_by_hand(stream, &problem).await;
+    }
+    Turn::Ends(end)
+}
+
+/// What is said of a head that hyper cannot read and would answer with `status` and nothing else.
+fn unreadable(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE | StatusCode::URI_TOO_LONG => {
+            Problem::new(Code::HeadersTooLarge)
+                .detail("the request line and header fields are too large, or too many")
         }
-        Some(End::TooSlow) if in_head => {
-            let stream = served.connection.into_parts().io.into_inner().into_inner();
-            let problem = Problem::new(Code::RequestTimeout)
-                .detail("the request line and header fields did not arrive in time");
-            answer_by_hand(stream, &problem).await;
-            Turn::Ends(End::TooSlow)
-        }
-        Some(end) => Turn::Ends(end),
+        _ => Problem::bad_request("the request line and header fields are not those of HTTP/1.1"),
     }
 }
 
@@ -165,7 +179,8 @@ where
     type Output = Option<End>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        // What went wrong here is between the peer and hyper, which has answered it if it could.
+        // What went wrong here is between the peer and hyper. What hyper could say about it was
+        // held back.
         if Pin::new(&mut self.connection).poll(cx).is_ready() {
             return Poll::Ready(Some(End::Closed));
         }

@@ -8,7 +8,7 @@
 //! # Invariants
 //!
 //! * Every answer that this crate makes has an `X-Request-Id`; every error answer is
-//!   `application/problem+json`. (hyper itself answers what it cannot parse, see [`server`].)
+//!   `application/problem+json`, also to what is not HTTP (see [`server`]).
 //! * No input makes a panic reach the client, and none waits without a deadline.
 //! * No query string, no header value and no body is ever logged.
 //!

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -156,23 +157,42 @@ pub(super) struct Socket {
     pub unused: Bytes,
 }
 
-/// A socket that tells its [`Pace`] when bytes come and leave.
+/// A socket that tells its [`Pace`] when bytes come and leave, and lets no answer out that hyper
+/// makes by itself.
 #[derive(Debug)]
 pub(super) struct PacedStream {
-    stream: TcpStream,
+    pub stream: TcpStream,
     unused: Bytes,
     pace: Arc<Pace>,
+    /// The status of the answer that was not let out.
+    pub held_back: Option<StatusCode>,
 }
 
 impl PacedStream {
     pub fn new(socket: Socket, pace: Arc<Pace>) -> Self {
         let Socket { stream, unused, .. } = socket;
-        Self { stream, unused, pace }
+        Self { stream, unused, pace, held_back: None }
     }
 
-    pub fn into_inner(self) -> TcpStream {
-        self.stream
+    /// Ends the connection before an answer that is hyper's own: somebody else will write a better
+    /// one to the socket.
+    fn hold_back(&mut self, first: &[u8]) -> io::Result<()> {
+        self.held_back = status_of_bare(first);
+        match self.held_back {
+            None => Ok(()),
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
+}
+
+/// The status of what hyper answers, without a body, to what it cannot parse. Every refusal of ours
+/// has a `Content-Type`, and it comes first.
+fn status_of_bare(answer: &[u8]) -> Option<StatusCode> {
+    let status = answer.strip_prefix(b"HTTP/1.")?.get(2..).filter(|rest| rest.starts_with(b"4"))?;
+    let (line, fields) = status.split_at(status.iter().position(|byte| *byte == b'\r')?);
+    let length = fields.strip_prefix(b"\r\nconnection: close").unwrap_or(fields);
+    let is_bare = length.starts_with(b"\r\ncontent-length: 0\r\n");
+    StatusCode::from_bytes(line.get(..3)?).ok().filter(|_| is_bare)
 }
 
 impl AsyncRead for PacedStream {
@@ -202,6 +222,7 @@ impl AsyncWrite for PacedStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.hold_back(bytes)?;
         self.pace.has_more(Instant::now());
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if polled.is_ready() {
@@ -215,6 +236,7 @@ impl AsyncWrite for PacedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.hold_back(slices.first().map_or(&[], |first| first))?;
         self.pace.has_more(Instant::now());
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         if polled.is_ready() {

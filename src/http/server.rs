@@ -6,12 +6,13 @@
 //! unaccepted behind idle keep-alive connections could take a minute, and its client would not
 //! know why.
 //!
-//! # Answers that are not problems
+//! # Requests that cannot be read
 //!
-//! hyper answers what it cannot parse by itself, before any of our code, with an empty body and
-//! `Connection: close`: 400 for a malformed head (repeated and different or signed
-//! `Content-Length`, a `Transfer-Encoding` other than `chunked`), 414 for a path above 64 KiB, 431
-//! for too many or too large header fields. A request with both `Content-Length` and
+//! What hyper cannot parse it answers by itself, before any of our code, with an empty body. Such an
+//! answer is held back (see `pace.rs`), and a problem is written in its place by hand: 400 for a
+//! malformed head (repeated and different or signed `Content-Length`, a `Transfer-Encoding` other
+//! than `chunked`), 431 for too many or too large header fields and for a path above 64 KiB. The
+//! connection is closed after it. A request with both `Content-Length` and
 //! `Transfer-Encoding: chunked` is read as chunked, and its connection is closed after the answer
 //! (RFC 9112, 6.3), so that nothing can be smuggled behind it.
 

@@ -31,7 +31,7 @@ const ABOUT: &str = "A fair waiting line, seats that are never sold twice, and a
     exactly once. Arrive, poll until the token is active, reserve, pay. \
     Every error is RFC 9457 `application/problem+json`. Whatever a GET or DELETE takes may come by \
     query or by JSON body. `X-Request-Id` is taken over from the request if it is plain. What is \
-    not HTTP at all is answered 400, 414 or 431 without a body.";
+    not HTTP/1.1 is answered 400 `bad-request`, and a head that is too large 431 `headers-too-large`.";
 
 /// `GET /openapi.json`: this description.
 pub async fn show_description() -> Response {

@@ -3,8 +3,7 @@
 use super::{ROUTES, Request, Stage, Takes, reading};
 use crate::support::raw_http::{exchange, exchange_and_end};
 
-/// Ends of a head that no route gets to see: what a request is cannot be told. They are answered by
-/// the HTTP library, 400 and no body.
+/// Ends of a head that no route gets to see: what a request is cannot be told.
 const BROKEN_HEADS: &[(&str, &str)] = &[
     ("a signed length", "Content-Length: +3"),
     ("a negative length", "Content-Length: -1"),
@@ -47,7 +46,23 @@ async fn a_head_that_cannot_be_trusted_is_400_on_every_route() {
             let request = typed(&stage, route);
             let answer = exchange(stage.server.address, &with_end(&request, end, &body)).await;
             let shown = request.shown(why);
-            assert_eq!((answer.status, answer.body.as_str()), (400, ""), "{shown}: {answer:?}");
+            assert_eq!(answer.refusal(&shown), (400, "bad-request".to_owned()), "{shown}");
+            assert_eq!(answer.header("connection"), Some("close"), "{shown}");
+        }
+    }
+    stage.assert_nothing_written().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_431_on_every_route() {
+    let stage = Stage::set().await;
+    for route in ROUTES {
+        let request = stage.bare(route);
+        let much = request.clone().with("X", "a".repeat(40_000));
+        let many = (0..150).fold(request.clone(), |request, _| request.with("X", "a"));
+        let long = request.query(&"a".repeat(100_000));
+        for (why, request) in [("much", much), ("many", many), ("long", long)] {
+            stage.refused(&request, (431, "headers-too-large"), why).await;
         }
     }
     stage.assert_nothing_written().await;
