@@ -126,39 +126,66 @@ impl Queue {
         let line = self.line(concert.id);
         let board = line.board().await?;
         if board.facts().is_sold_out() {
-            return Err(QueueError::SoldOut);
+            let kept = Box::pin(self.rejoin(&line, concert, user)).await?;
+            return kept.ok_or(QueueError::SoldOut);
         }
         let Arrived { place, stands } = line.arrive(concert, user).await?;
         let standing = match stands {
             Stands::New { position } => self.waiting(concert.id, position, &board),
             Stands::Active { expires_in_ms } => self.active(concert.id, user, expires_in_ms),
-            Stands::Waiting => match self.find(&line, concert, place).await? {
-                Found::Waiting { position, board } => self.waiting(concert.id, position, &board),
-                Found::Active { value, expires_in_ms } => {
-                    self.active(concert.id, value.owner, expires_in_ms)
-                }
+            Stands::Waiting => {
+                let standing = self.standing_of(&line, concert, place).await?;
                 // It was let in and expired, or left, since the group was answered.
-                Found::Gone => return Err(QueueError::OutcomeUnknown),
-            },
+                standing.ok_or(QueueError::OutcomeUnknown)?
+            }
         };
-        let token = Token { concert: concert.id, place };
-        Ok(Joined {
-            token: token.sign(&self.0.keys).with_position(standing.position),
-            standing,
-            is_new: matches!(stands, Stands::New { .. }),
-        })
+        Ok(self.joined(place, standing, matches!(stands, Stands::New { .. })))
+    }
+
+    /// The place that `user` has already; nobody is given one. For a concert that is sold out.
+    async fn rejoin(
+        &self,
+        line: &Arc<Line>,
+        concert: &Concert,
+        user: Option<UserId>,
+    ) -> Result<Option<Joined>, QueueError> {
+        let Some(user) = user else {
+            return Ok(None);
+        };
+        let place = self.0.redis.field(&concert.keys.users, &user.to_string()).await;
+        let place = place.map_err(QueueError::read)?.and_then(|place| place.parse::<i128>().ok());
+        let Some(place) = place.and_then(|place| Place::try_from(place).ok()) else {
+            return Ok(None);
+        };
+        let standing = self.standing_of(line, concert, place).await?;
+        Ok(standing.map(|standing| self.joined(place, standing, false)))
+    }
+
+    fn joined(&self, place: Place, standing: Standing, is_new: bool) -> Joined {
+        let token = Token { concert: standing.concert, place }.sign(&self.0.keys);
+        Joined { token: token.with_position(standing.position), standing, is_new }
     }
 
     /// How `token` stands. While it waits, no store is asked.
     pub async fn standing(&self, token: &str) -> Result<Standing, QueueError> {
         let (line, concert, place) = self.open(token)?;
-        match self.find(&line, &concert, place).await? {
-            Found::Waiting { position, board } => Ok(self.waiting(concert.id, position, &board)),
+        self.standing_of(&line, &concert, place).await?.ok_or(QueueError::TokenExpired)
+    }
+
+    /// How the token of `place` stands; none if it is no longer live.
+    async fn standing_of(
+        &self,
+        line: &Arc<Line>,
+        concert: &Concert,
+        place: Place,
+    ) -> Result<Option<Standing>, QueueError> {
+        Ok(match self.find(line, concert, place).await? {
+            Found::Waiting { position, board } => Some(self.waiting(concert.id, position, &board)),
             Found::Active { value, expires_in_ms } => {
-                Ok(self.active(concert.id, value.owner, expires_in_ms))
+                Some(self.active(concert.id, value.owner, expires_in_ms))
             }
-            Found::Gone => Err(QueueError::TokenExpired),
-        }
+            Found::Gone => None,
+        })
     }
 
     /// Gives up the place of `token`, and its holds, for `asker` if the request says who asks.

@@ -35,6 +35,12 @@ impl Redis {
         Ok(value.into_bytes())
     }
 
+    /// `HGET`: one field of a hash.
+    pub async fn field(&self, key: &Key, field: &str) -> Result<Option<String>, RedisError> {
+        let value = self.read("HGET", key, [Value::String(field.into())]).await?;
+        Ok(value.into_string())
+    }
+
     /// `HGETALL`: the fields of a small hash, with their values.
     pub async fn hash(&self, key: &Key) -> Result<Vec<(String, String)>, RedisError> {
         let value = self.read("HGETALL", key, []).await?;

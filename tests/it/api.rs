@@ -382,7 +382,8 @@ async fn a_sold_out_concert_says_so() {
     server.charge(&winner, 1, 100).await;
     server.reserve(&winner, &concert, 1, 1).await.expect(201);
     server.pay(&winner, 1).await.expect(200);
-    let body = json!({"concertId": concert.id, "userId": 3});
+    // Without a name: whoever has a name and arrives before the server knows keeps that place.
+    let body = json!({"concertId": concert.id});
     let told =
         || async { server.post("/user/token", body.clone()).await.refusal() == (409, "sold-out") };
     eventually("arrivals are told", told).await;
@@ -390,6 +391,49 @@ async fn a_sold_out_concert_says_so() {
         server.get_as(&waiting, "/user/token/status").await.body["status"] == "sold-out"
     };
     eventually("waiting people are told", told).await;
+}
+
+/// Nobody gets a place any more, but whoever has one is answered with it, as at any time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_token_is_answered_again_after_the_sell_out() {
+    let deployment = Deployment::new(vec![concert(1, 1)]).await.with("capacity", "2");
+    let server = deployment.start().await;
+    let concert = deployment.concert().clone();
+    let winner = server.admitted(&concert, 1).await;
+    let active = server.admitted(&concert, 2).await;
+    let waiting = server.join(&concert, 3).await;
+    server.charge(&winner, 1, 100).await;
+    server.reserve(&winner, &concert, 1, 1).await.expect(201);
+    server.pay(&winner, 1).await.expect(200);
+    let join = async |user: u64| {
+        server.post("/user/token", json!({"concertId": concert.id, "userId": user})).await
+    };
+    let told = || async {
+        server.get_as(&waiting, "/user/token/status").await.body["status"] == "sold-out"
+    };
+    eventually("the server knows", told).await;
+
+    let uuid = |token: &str| token.split('_').next().map(str::to_owned);
+    for (user, token, status, position) in [(2, &active, "active", 0), (3, &waiting, "sold-out", 1)]
+    {
+        let again = join(user).await.expect(200);
+        assert_eq!(uuid(&again.text("token")), uuid(token), "user {user}");
+        assert_eq!(
+            (&again.body["status"], &again.body["queuePosition"]),
+            (&json!(status), &json!(position))
+        );
+    }
+    for nobody in [
+        join(1).await,
+        join(4).await,
+        server.post("/user/token", json!({"concertId": concert.id})).await,
+    ] {
+        assert_eq!(nobody.refusal(), (409, "sold-out"), "no live place");
+    }
+    let issued = format!("HGET {} issued", concert.keys.stats);
+    assert_eq!(RawRedis::shared().await.say(&issued).await.int(), 3, "nobody got a place");
+    server.delete_as(&waiting, "/user/token").await.expect(200);
+    assert_eq!(join(3).await.refusal(), (409, "sold-out"), "it was given up");
 }
 
 /// Starts a deployment of concerts whose line lets people in slowly.
