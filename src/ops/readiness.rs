@@ -94,12 +94,16 @@ impl Readiness {
     }
 
     async fn database_faults(&self) -> Vec<String> {
-        match postgres::schema_state(&self.database).await {
-            Ok(postgres::SchemaState::Current) => Vec::new(),
-            Ok(postgres::SchemaState::Behind) => {
+        // In a task of its own: whoever asks may go away, and a question that is dropped while nobody
+        // answers would keep its connection for ever.
+        let database = self.database.clone();
+        let state = tokio::spawn(async move { postgres::schema_state(&database).await });
+        match state.await {
+            Ok(Ok(postgres::SchemaState::Current)) => Vec::new(),
+            Ok(Ok(postgres::SchemaState::Behind)) => {
                 vec!["the PostgreSQL schema is not up to date: run `onsale migrate`".to_owned()]
             }
-            Err(_) => vec!["PostgreSQL does not answer".to_owned()],
+            Ok(Err(_)) | Err(_) => vec!["PostgreSQL does not answer".to_owned()],
         }
     }
 }

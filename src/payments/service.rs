@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::domain::{KeyUse, Payment, Purchase};
+use super::domain::{KeyUse, OwnedPage, Payment, Purchase};
 use super::error::{Failure, PaymentError, refusal};
 use super::reads::{self, StoredKey};
 use super::recovery::Recovery;
@@ -101,12 +100,17 @@ impl Payments {
         .await
     }
 
-    /// The payments of a user, newest first, at most [`reads::PAYMENTS_MAX`].
-    pub async fn owned(&self, user: UserId) -> Result<Vec<Payment>, PaymentError> {
+    /// The payments of a user before the payment `before`, newest first, at most
+    /// [`reads::PAYMENTS_MAX`].
+    pub async fn owned(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+    ) -> Result<OwnedPage, PaymentError> {
         let this = self.clone();
         self.to_the_end(async move {
-            let payments = reads::payments_of_user(&this.0.db, user).await;
-            payments.map_err(PaymentError::Database)
+            let page = reads::payments_of_user(&this.0.db, user, before).await;
+            page.map_err(PaymentError::Database)
         })
         .await
     }
@@ -266,10 +270,7 @@ impl Payments {
 
     /// Sends a statement; if its answer is lost, the same once more. What the second copy says is
     /// the truth only if it found or made the row: a refusal may come before the first copy acts.
-    async fn send<T, F>(
-        &self,
-        statement: impl Fn(PoolConnection<Postgres>) -> F,
-    ) -> Result<T, Failure>
+    async fn send<T, F>(&self, statement: impl Fn(pool::Connection) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, MoneyError>>,
     {

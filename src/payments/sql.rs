@@ -2,8 +2,6 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures::FutureExt;
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use uuid::Uuid;
 
 use super::domain::{KeyUse, Payment, PaymentSeat};
@@ -124,7 +122,7 @@ pub(super) fn small(number: u32) -> i32 {
 
 /// Adds money to a balance; answers the balance right after.
 pub async fn charge(
-    connection: PoolConnection<Postgres>,
+    connection: pool::Connection,
     charge: &ChargeStatement,
 ) -> Result<Won, MoneyError> {
     let charge = charge.clone();
@@ -151,7 +149,7 @@ pub async fn charge(
 
 /// Pays, or answers the payment that is there already.
 pub async fn pay(
-    connection: PoolConnection<Postgres>,
+    connection: pool::Connection,
     pay: &PayStatement,
 ) -> Result<PayOutcome, MoneyError> {
     let pay = pay.clone();

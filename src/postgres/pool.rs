@@ -7,13 +7,21 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 
 use super::{PgError, PostgresConfig};
 
-/// How long a caller waits for an answer. Longer than any timeout that PostgreSQL itself keeps, so
-/// that it passes only when the connection, not the statement, is in trouble.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// How long a caller waits for an answer while PostgreSQL lives. Longer than any timeout that
+/// PostgreSQL itself keeps, so that it passes only when the connection, not the statement, is in
+/// trouble.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// How long a statement may be silent before PostgreSQL is asked whether it lives. If it does not,
+/// nobody waits any longer: together with the search for a better connection it is a second.
+const DOUBT_AFTER: Duration = Duration::from_millis(300);
+
+/// How long PostgreSQL may take to say that it lives.
+const PING_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The answer of a statement, on its way.
 pub type Answer<'c, T> = BoxFuture<'c, Result<T, sqlx::Error>>;
@@ -49,30 +57,31 @@ fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
+/// A connection that is lent for one statement.
+pub struct Connection {
+    connection: PoolConnection<Postgres>,
+    pool: PgPool,
+}
+
 /// A connection for one statement.
 ///
 /// # Errors
 ///
 /// [`PgError::NotSent`]
-pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, PgError> {
-    pool.acquire().await.map_err(PgError::NotSent)
+pub async fn acquire(pool: &PgPool) -> Result<Connection, PgError> {
+    let connection = pool.acquire().await.map_err(PgError::NotSent)?;
+    Ok(Connection { connection, pool: pool.clone() })
 }
 
-/// A connection that answered just now: for the second attempt after a lost answer, because after
-/// a restart of PostgreSQL every idle connection is dead.
+/// A connection for the second attempt after a lost answer: no idle one is left that is dead, as all
+/// of them are after a restart of PostgreSQL.
 ///
 /// # Errors
 ///
 /// [`PgError::NotSent`]
-pub async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, PgError> {
-    loop {
-        let mut connection = acquire(pool).await?;
-        let ping = connection.ping();
-        if let Ok(Ok(())) = tokio::time::timeout(ANSWER_TIMEOUT / 5, ping).await {
-            return Ok(connection);
-        }
-        drop(connection.detach());
-    }
+pub async fn acquire_tested(pool: &PgPool) -> Result<Connection, PgError> {
+    recover(pool).await;
+    acquire(pool).await
 }
 
 /// Waits for the answer of a statement on `connection`, and lets go of the connection.
@@ -84,19 +93,54 @@ pub async fn acquire_tested(pool: &PgPool) -> Result<PoolConnection<Postgres>, P
 ///
 /// [`PgError::Refused`] or [`PgError::Lost`].
 pub async fn answer<T>(
-    mut connection: PoolConnection<Postgres>,
+    connection: Connection,
     statement: impl for<'c> FnOnce(&'c mut PgConnection) -> Answer<'c, T>,
 ) -> Result<T, PgError> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, statement(&mut connection)).await;
-    let result = match answer {
-        Ok(result) => result.map_err(PgError::of_statement),
-        Err(_) => Err(PgError::unanswered()),
+    let Connection { mut connection, pool } = connection;
+    let result = tokio::select! {
+        biased;
+        answer = statement(&mut connection) => answer.map_err(PgError::of_statement),
+        () = too_long(pool) => Err(PgError::unanswered()),
     };
     if matches!(result, Err(PgError::Lost(_))) {
         // Returned, it would be pinged by the pool, for ever if its peer is silently gone.
         drop(connection.detach());
     }
     result
+}
+
+/// Ends when a statement that was sent now is not worth waiting for any longer.
+async fn too_long(pool: PgPool) {
+    let doubt = async {
+        tokio::time::sleep(DOUBT_AFTER).await;
+        // In a task of its own: an answer that comes meanwhile must not cut the ping short.
+        if tokio::spawn(lives(pool)).await.unwrap_or(true) {
+            futures::future::pending::<()>().await;
+        }
+    };
+    // An error is the end of the patience, too.
+    let _ = tokio::time::timeout(ANSWER_TIMEOUT, doubt).await;
+}
+
+/// Whether PostgreSQL answers on another connection.
+///
+/// With every connection in use it seems dead if none of them is given back in time. By then
+/// PostgreSQL has given up whatever waits for a lock.
+async fn lives(pool: PgPool) -> bool {
+    match pool.acquire().await {
+        Ok(connection) => is_alive(connection).await,
+        Err(_) => false,
+    }
+}
+
+/// Pings a connection and gives it back to its pool, or closes it.
+async fn is_alive(mut connection: PoolConnection<Postgres>) -> bool {
+    let is_alive =
+        matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())));
+    if !is_alive {
+        drop(connection.detach());
+    }
+    is_alive
 }
 
 /// Asks PostgreSQL something; if the answer is lost, once more on a connection that lives. For
@@ -119,17 +163,10 @@ pub async fn ask<T>(
     }
 }
 
-/// Replaces idle connections that are dead, for example after a restart of PostgreSQL.
+/// Closes idle connections that are dead, for example after a restart of PostgreSQL.
 ///
-/// Called when a statement met one. Bounded by the size of the pool.
+/// Called when a statement met one. All are asked at once, so it takes no longer than one.
 pub async fn recover(pool: &PgPool) {
-    for _ in 0..pool.num_idle() {
-        let Some(mut connection) = pool.try_acquire() else {
-            return;
-        };
-        let ping = tokio::time::timeout(ANSWER_TIMEOUT / 5, connection.ping()).await;
-        if !matches!(ping, Ok(Ok(()))) {
-            drop(connection.detach());
-        }
-    }
+    let idle: Vec<_> = (0..pool.num_idle()).map_while(|_| pool.try_acquire()).collect();
+    futures::future::join_all(idle.into_iter().map(is_alive)).await;
 }

@@ -73,8 +73,11 @@ pub enum SeatsError {
     /// This server has not yet compared the concert's sold seats with PostgreSQL.
     #[error("the concert's seats are being compared with the payments")]
     NotReady,
-    /// PostgreSQL could not say whether the seat is sold; nothing is held.
-    #[error("the database cannot be asked whether the seat is sold; nothing is held")]
+    /// PostgreSQL could not say whether the seat is sold; what was held before is held still.
+    #[error(
+        "the database cannot be asked whether the seat is sold; nothing changed: there is no new \
+        hold, and an earlier one stands"
+    )]
     Database(#[source] NoAnswer),
     /// A hold was made, could not be confirmed, and may not have been given back.
     #[error("the seat may be held for this user; repeat the request")]

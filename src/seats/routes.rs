@@ -267,7 +267,7 @@ pub async fn list_seats(
 /// Answers 201 with a new hold, 200 with the one that this token has already; 400 when the date is
 /// not clear; 404 `unknown-date`, `unknown-seat`; 409 `seat-taken`, `seat-sold`, `hold-limit`,
 /// `session-ending`, `payment-in-progress`; 503 `database-unavailable` when PostgreSQL cannot
-/// confirm the hold (nothing is held then), `not-ready`, `redis-unavailable`, `outcome-unknown`.
+/// confirm the hold (nothing changes then), `not-ready`, `redis-unavailable`, `outcome-unknown`.
 pub async fn reserve_seats(
     State(app): State<AppState>,
     credentials: Credentials,

@@ -19,17 +19,13 @@ pub async fn ever_sold(database: &PgPool, seats: &[SeatKey]) -> Result<Vec<bool>
     match ask(connection, seats).await {
         Err(PgError::Lost(source)) => {
             tracing::debug!(error = %source, "a question about sold seats is asked again");
-            pool::recover(database).await;
             ask(pool::acquire_tested(database).await?, seats).await
         }
         answer => answer,
     }
 }
 
-async fn ask(
-    connection: sqlx::pool::PoolConnection<sqlx::Postgres>,
-    seats: &[SeatKey],
-) -> Result<Vec<bool>, PgError> {
+async fn ask(connection: pool::Connection, seats: &[SeatKey]) -> Result<Vec<bool>, PgError> {
     let narrow = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let concerts: Vec<i32> = seats.iter().map(|(concert, ..)| narrow(concert.get())).collect();
     let dates: Vec<NaiveDate> = seats.iter().map(|(_, date, _)| *date).collect();

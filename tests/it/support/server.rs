@@ -1,6 +1,7 @@
 //! A whole server in this process: real routes on a real socket, over the shared stores.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use super::proxy::{Proxy, Target};
 use super::stores;
 
 /// The token key of all test servers: two servers of a test know each other's tokens.
@@ -40,6 +42,22 @@ impl Deployment {
         postgres::migrate(&pool).await.expect("the schema");
         pool.close().await;
         Self { redis_url: stores.redis.url(), database_url, concerts, settings: Vec::new() }
+    }
+
+    /// Puts a proxy between the servers to be started and PostgreSQL.
+    pub async fn proxy_database(&mut self) -> Proxy {
+        let (owner, name) = {
+            let address = self.database_url.split('?').next().unwrap_or_default();
+            let owner = address.split("://").nth(1).and_then(|rest| rest.split('@').next());
+            (owner.expect("an owner"), address.rsplit('/').next().expect("a name"))
+        };
+        let sockets =
+            self.database_url.split("host=").nth(1).and_then(|rest| rest.split('&').next());
+        let socket = PathBuf::from(sockets.expect("a socket folder")).join(".s.PGSQL.5432");
+        let proxy = Proxy::start(Target::Unix(socket)).await.expect("a proxy");
+        let address = proxy.address();
+        self.database_url = format!("postgres://{owner}@{address}/{name}?sslmode=disable");
+        proxy
     }
 
     /// Sets a setting by its name, in the written form.
