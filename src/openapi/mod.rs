@@ -64,7 +64,7 @@ fn line() -> Vec<Operation> {
             .query::<TokenRequest>()
             .token(true)
             .answers::<LeftView>(200, "The place and its holds are given up.")
-            .refuses(&[Code::PaymentInProgress, Code::OutcomeUnknown, Code::TooManyRequests]),
+            .refuses(&[Code::PaymentInProgress, Code::OutcomeUnknown]),
     ]
 }
 
@@ -113,7 +113,8 @@ fn seats() -> Vec<Operation> {
 }
 
 fn money() -> Vec<Operation> {
-    use payments::routes::{BalanceView, ChargeRequest, PaidView, ReservationsView, UserRequest};
+    use payments::routes::{BalanceView, ChargeRequest, PaidView, UserRequest};
+    use payments::routes::{ReservationsRequest, ReservationsView};
     vec![
         Operation::new(HttpMethod::Post, "/payment/charge", "charge_balance", "Add to a balance")
             .body::<ChargeRequest>()
@@ -139,9 +140,12 @@ fn money() -> Vec<Operation> {
             "list_reservations",
             "What a user holds and owns",
         )
-        .query::<UserRequest>()
+        .query::<ReservationsRequest>()
         .active_token()
-        .answers::<ReservationsView>(200, "Holds in the token's concert, owned seats of all.")
+        .answers::<ReservationsView>(
+            200,
+            "Holds in the token's concert; owned seats of all, 500 payments at a time.",
+        )
         .refuses(&[Code::DatabaseUnavailable]),
     ]
 }

@@ -41,6 +41,26 @@ pub struct Payment {
     pub seats: Vec<PaymentSeat>,
 }
 
+/// Payments of a user, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedPage {
+    /// The payments.
+    pub payments: Vec<Payment>,
+    /// The last of them, if there are older ones.
+    pub next: Option<Uuid>,
+}
+
+impl OwnedPage {
+    /// The first `length_max` of `payments`.
+    #[must_use]
+    pub fn of(mut payments: Vec<Payment>, length_max: usize) -> Self {
+        let has_more = payments.len() > length_max;
+        payments.truncate(length_max);
+        let next = payments.last().filter(|_| has_more).map(|last| last.id);
+        Self { payments, next }
+    }
+}
+
 /// A request to pay for what a token holds.
 #[derive(Debug, Clone)]
 pub struct Purchase {

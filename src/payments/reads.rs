@@ -5,7 +5,7 @@ use futures::FutureExt;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::domain::{KeyUse, Payment};
+use super::domain::{KeyUse, OwnedPage, Payment};
 use super::sql::{PaymentRow, big, small, word};
 use crate::postgres::{PgError, pool::ask};
 use crate::words::{ConcertDate, ConcertId, Place, SeatNumber, UserId, Won};
@@ -117,25 +117,44 @@ pub async fn payment_of_key(
     .await
 }
 
-/// The payments of a user, newest first, at most [`PAYMENTS_MAX`].
-pub async fn payments_of_user(pool: &PgPool, user: UserId) -> Result<Vec<Payment>, PgError> {
+/// The payments of a user, newest first, at most [`PAYMENTS_MAX`]: those before the payment `before`,
+/// if it is given, and none if that is not the user's.
+pub async fn payments_of_user(
+    pool: &PgPool,
+    user: UserId,
+    before: Option<Uuid>,
+) -> Result<OwnedPage, PgError> {
     ask(pool, move |connection| {
         async move {
             let rows = sqlx::query_as!(
                 PaymentRow,
                 r#"select
-                true as "replayed!", payment_id as "payment_id!", user_id as "user_id!",
-                concert_id as "concert_id!", place as "place!", paid_at as "paid_at!",
-                balance_after as "balance_after!", dates as "dates!", seats as "seats!",
-                reservations as "reservations!", prices as "prices!"
-            from payment_details where user_id = $1
-            order by paid_at desc, payment_id limit $2"#,
+                true as "replayed!", d.payment_id as "payment_id!", d.user_id as "user_id!",
+                d.concert_id as "concert_id!", d.place as "place!", d.paid_at as "paid_at!",
+                d.balance_after as "balance_after!", d.dates as "dates!", d.seats as "seats!",
+                d.reservations as "reservations!", d.prices as "prices!"
+            from (
+                select id from payments
+                where user_id = $1 and (
+                    $2::uuid is null
+                    or (paid_at, id) < (
+                        select b.paid_at, b.id from payments b where b.id = $2 and b.user_id = $1
+                    )
+                )
+                order by paid_at desc, id desc limit $3
+            ) page
+            join payment_details d on d.payment_id = page.id
+            order by d.paid_at desc, d.payment_id desc"#,
                 big(user.get()),
-                PAYMENTS_MAX,
+                before,
+                // One more than is answered tells whether there are more.
+                PAYMENTS_MAX + 1,
             )
             .fetch_all(connection)
             .await?;
-            rows.into_iter().map(PaymentRow::into_payment).collect()
+            let payments = rows.into_iter().map(PaymentRow::into_payment);
+            let payments: Vec<_> = payments.collect::<Result<_, _>>()?;
+            Ok(OwnedPage::of(payments, usize::try_from(PAYMENTS_MAX).unwrap_or(usize::MAX)))
         }
         .boxed()
     })

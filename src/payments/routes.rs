@@ -52,6 +52,24 @@ impl FromFields for UserRequest {
     }
 }
 
+/// The input of `GET /user/reservations`.
+#[derive(Debug, Clone, Copy)]
+pub struct ReservationsRequest {
+    user: UserId,
+    owned_before: Option<Uuid>,
+}
+
+impl FromFields for ReservationsRequest {
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::required("userId", Kind::Integer),
+        FieldSpec::optional("ownedBefore", Kind::Uuid),
+    ];
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        Ok(Self { user: fields.number("userId")?, owned_before: fields.uuid("ownedBefore") })
+    }
+}
+
 /// A balance, with a message after a charge.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -116,9 +134,14 @@ pub(crate) struct PaidView {
 
 /// What a user holds and owns.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ReservationsView {
     holds: Vec<HoldView>,
+    /// The seats of 500 payments at most, newest first.
     owned: Vec<OwnedView>,
+    /// Only if there are older payments: they are answered to a request with this `ownedBefore`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owned_next: Option<Uuid>,
 }
 
 /// `POST /payment/charge`: adds to a balance.
@@ -188,20 +211,24 @@ pub async fn pay_holds(
 
 /// `GET /user/reservations`: a user's live holds in the token's concert, and the seats he owns.
 ///
-/// Answers 200; 400, 401, 403, 422, 503. A token that has paid is enough, for its payer.
+/// Answers 200, with the seats of at most 500 payments, newest first, and of those before
+/// `ownedBefore` if it is given; 400, 401, 403, 422, 503. A token that has paid is enough, for its
+/// payer.
 pub async fn list_reservations(
     State(app): State<AppState>,
     credentials: Credentials,
-    QueryOrBody(request): QueryOrBody<UserRequest>,
+    QueryOrBody(request): QueryOrBody<ReservationsRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.user(request.user)?;
     let concert = admit_or_spent(&app, credentials.token()?, user).await?;
-    let (holds, payments) =
-        tokio::join!(app.seats.live_holds(&concert, user), app.payments.owned(user));
-    let owned =
-        payments?.iter().flat_map(|payment| OwnedView::all(&app.concerts, payment)).collect();
-    let holds = HoldView::all(&concert, &holds?);
-    Ok(Json(ReservationsView { holds, owned }))
+    let (holds, page) = tokio::join!(
+        app.seats.live_holds(&concert, user),
+        app.payments.owned(user, request.owned_before)
+    );
+    let page = page?;
+    let owned = page.payments.iter().flat_map(|payment| OwnedView::all(&app.concerts, payment));
+    let (holds, owned) = (HoldView::all(&concert, &holds?), owned.collect());
+    Ok(Json(ReservationsView { holds, owned, owned_next: page.next }))
 }
 
 /// The concert of a token that is active, or that has paid for `user`.

@@ -95,7 +95,7 @@ const ROUTES: &[Route] = &[
     },
     Route { fields: &["userId"], required: &["userId"], ..route("POST", "/payment", Takes::Body) },
     Route {
-        fields: &["userId"],
+        fields: &["userId", "ownedBefore"],
         required: &["userId"],
         ..route("GET", "/user/reservations", Takes::Query)
     },
@@ -233,6 +233,7 @@ impl Stage {
             "paused" => json!(true),
             "message" => json!("soon"),
             "reservationId" => json!(self.reservation),
+            "ownedBefore" => json!("01890a5d-ac96-774b-bcce-b302099a8057"),
             other => panic!("no value for {other}"),
         }
     }

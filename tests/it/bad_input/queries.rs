@@ -8,7 +8,7 @@ use super::{Route, Stage, Takes, query_of, reading};
 fn another(name: &str) -> Value {
     match name {
         "concertDate" => json!("2099-12-24"),
-        "reservationId" => json!("01890a5d-ac96-774b-bcce-b302099a8057"),
+        "reservationId" | "ownedBefore" => json!("01890a5d-ac96-774b-bcce-b302099a8058"),
         _ => json!(7),
     }
 }
