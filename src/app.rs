@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use axum::routing::{get, post};
+use axum::http::Method;
+use axum::routing::{delete, get, post};
 use futures::FutureExt;
 
 use crate::auth::Auth;
@@ -113,11 +114,9 @@ impl App {
         use Priority::{Arrival, Health, Operation, Payment, Seats, Status};
         Routes::new()
             // The line.
-            .route(
-                "/user/token",
-                Arrival,
-                post(queue::routes::join_line).delete(queue::routes::leave_line),
-            )
+            .route("/user/token", Arrival, post(queue::routes::join_line))
+            // Whoever leaves makes room for others.
+            .route_of(Method::DELETE, "/user/token", Seats, delete(queue::routes::leave_line))
             .route("/user/token/status", Status, get(queue::routes::show_position))
             // Seats.
             .route("/concert/available-dates", Seats, get(seats::routes::list_dates))

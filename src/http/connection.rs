@@ -232,7 +232,8 @@ async fn answer_by_hand(mut stream: TcpStream, problem: &Problem) {
 fn by_hand(problem: &Problem) -> Vec<u8> {
     let id = RequestId::fresh();
     let (head, body) = context::with_id(id, || (problem.headers(), problem.body()));
-    let status = problem.code().status();
+    let (code, status) = (problem.code().as_str(), problem.code().status());
+    tracing::debug!(status = status.as_u16(), code, request_id = %id, "refused unread");
     let reason = status.canonical_reason().unwrap_or_default();
     let mut answer = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
     for (name, value) in &head {

@@ -56,7 +56,7 @@ impl Front {
         let started = Instant::now();
         let id = RequestId::from_headers(request.headers());
         let method = request.method().clone();
-        let path = self.paths.find(request.uri().path());
+        let path = self.paths.find(&method, request.uri().path());
 
         let place = Some((self.room.clone(), path.priority));
         let context = RequestContext { id, limits: self.limits, place };

@@ -1,6 +1,7 @@
 //! The table of routes: paths, handlers, and who goes first when a server is full.
 
 use axum::Router;
+use axum::http::Method;
 use axum::routing::MethodRouter;
 
 use super::config::HttpConfig;
@@ -43,18 +44,21 @@ impl Priority {
     }
 }
 
-/// One path of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One path of the API, or one method of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     /// As it was written, such as `/concert/{id}`; never what a client sent.
     pub template: &'static str,
+    /// The only method that is meant; none: all that have no row of their own.
+    method: Option<Method>,
     /// Who goes first.
     pub priority: Priority,
 }
 
 impl Path {
     /// What no route has.
-    pub(super) const UNKNOWN: Self = Self { template: "unknown", priority: Priority::Arrival };
+    pub(super) const UNKNOWN: Self =
+        Self { template: "unknown", method: None, priority: Priority::Arrival };
 
     /// Whether the router sends `path` to this one.
     fn matches(&self, path: &str) -> bool {
@@ -90,13 +94,30 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Adds the methods of one path; a path is added once.
     #[must_use]
     pub fn route(
-        mut self,
+        self,
         template: &'static str,
         priority: Priority,
         methods: MethodRouter<S>,
     ) -> Self {
-        self.paths.push(Path { template, priority });
-        Self { router: self.router.route(template, methods), paths: self.paths }
+        self.add(Path { template, method: None, priority }, methods)
+    }
+
+    /// Adds one method of a path whose other methods have another priority.
+    #[must_use]
+    pub fn route_of(
+        self,
+        method: Method,
+        template: &'static str,
+        priority: Priority,
+        handler: MethodRouter<S>,
+    ) -> Self {
+        self.add(Path { template, method: Some(method), priority }, handler)
+    }
+
+    fn add(mut self, path: Path, methods: MethodRouter<S>) -> Self {
+        let router = self.router.route(path.template, methods);
+        self.paths.push(path);
+        Self { router, paths: self.paths }
     }
 
     /// Every path, in the order in which they were added.
@@ -123,9 +144,17 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 pub(super) struct Paths(Vec<Path>);
 
 impl Paths {
-    /// The one that a request's path means.
-    pub fn find(&self, path: &str) -> Path {
-        self.0.iter().copied().find(|known| known.matches(path)).unwrap_or(Path::UNKNOWN)
+    /// The one that a request means.
+    pub fn find(&self, method: &Method, path: &str) -> &Path {
+        let mut all_methods = &Path::UNKNOWN;
+        for known in self.0.iter().filter(|known| known.matches(path)) {
+            match &known.method {
+                Some(only) if only == method => return known,
+                Some(_) => {}
+                None => all_methods = known,
+            }
+        }
+        all_methods
     }
 }
 
@@ -135,12 +164,27 @@ mod tests {
 
     #[test]
     fn a_path_is_found_by_its_segments() {
-        let path = |template| Path { template, priority: Priority::Seats };
+        let path = |template| Path { template, method: None, priority: Priority::Seats };
         let paths = Paths(vec![path("/concert/reserve"), path("/concert/{id}/fairness")]);
-        assert_eq!(paths.find("/concert/reserve").template, "/concert/reserve");
-        assert_eq!(paths.find("/concert/7/fairness").template, "/concert/{id}/fairness");
+        let found = |path| paths.find(&Method::GET, path);
+        assert_eq!(found("/concert/reserve").template, "/concert/reserve");
+        assert_eq!(found("/concert/7/fairness").template, "/concert/{id}/fairness");
         for unknown in ["/concert//fairness", "/concert/7", "/concert/7/fairness/", "/", ""] {
-            assert_eq!(paths.find(unknown), Path::UNKNOWN, "{unknown}");
+            assert_eq!(found(unknown), &Path::UNKNOWN, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_method_may_have_a_priority_of_its_own() {
+        use axum::routing::{delete, post};
+        let routes = Routes::<()>::new()
+            .route_of(Method::DELETE, "/a", Priority::Seats, delete(|| async {}))
+            .route("/a", Priority::Arrival, post(|| async {}));
+        let paths = Paths(routes.paths);
+        let priority = |method| paths.find(&method, "/a").priority;
+        assert_eq!(priority(Method::DELETE), Priority::Seats);
+        for other in [Method::POST, Method::GET, Method::HEAD] {
+            assert_eq!(priority(other), Priority::Arrival);
         }
     }
 

@@ -67,6 +67,13 @@ async fn an_address_that_arrives_and_polls_too_often_is_told_to_wait_and_others_
     let is_in = || async { ask(balance()).await.status == 200 };
     eventually("it is their turn", is_in).await;
     assert_eq!(taken(40, "203.0.113.3", ask, balance).await, 40);
+    // Leaving makes room for others: it is no arrival, whatever came from the same address.
+    taken(20, "203.0.113.3", ask, arrive).await;
+    assert_eq!(taken(1, "203.0.113.3", ask, arrive).await, 0, "no more arrivals");
+    let leave = || server.request("DELETE", "/user/token").header("Queue-Token", &token);
+    assert_eq!(taken(1, "203.0.113.3", ask, leave).await, 1);
+    let left = redis.say(&format!("HGET {} left", deployment.concert().keys.stats)).await;
+    assert_eq!(left.int(), 1);
     for _ in 0..40 {
         server.get("/healthz").await.expect(200);
     }
