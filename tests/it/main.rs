@@ -13,6 +13,7 @@ mod bad_input;
 #[path = "../faults/checker/mod.rs"]
 mod checker;
 mod checking;
+mod codes;
 #[cfg(feature = "crash-points")]
 mod crash;
 mod description;
@@ -29,6 +30,8 @@ mod queue_losses;
 mod queue_promotion;
 mod queue_rush;
 mod queue_scripts;
+mod reservations;
 mod seats;
 mod security;
+mod shapes;
 mod support;
