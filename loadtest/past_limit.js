@@ -11,7 +11,8 @@ const BASE_URL = __ENV.BASE_URL || 'http://127.0.0.1:8080';
 const CONCERT_ID = Number(__ENV.CONCERT_ID || 1);
 const RATE = Number(__ENV.RATE || 2000);
 const SECONDS = Number(__ENV.PHASE_SECONDS || 8);
-const CHARGES_PER_SECOND = 20;
+// Enough to be refused if they were not let past the arrivals; each is tried once.
+const CHARGES_PER_SECOND = 100;
 const PAYERS = JSON.parse(open(__ENV.PAYERS));
 // Of the limit, by phase. The first has no arrivals at all.
 const LOADS = [0, 0.5, 1, 2];
@@ -37,9 +38,9 @@ LOADS.forEach((load, phase) => {
     gracefulStop: '5s',
     env: { PHASE: String(phase) },
   };
-  const pool = { preAllocatedVUs: 300, maxVUs: 300 };
+  const pool = { preAllocatedVUs: 500, maxVUs: 500 };
   if (load > 0) scenarios[`arrive_${phase}`] = { ...common, ...pool, rate: Math.round(load * RATE), exec: 'arrive' };
-  scenarios[`charge_${phase}`] = { ...common, preAllocatedVUs: 20, rate: CHARGES_PER_SECOND, exec: 'charge' };
+  scenarios[`charge_${phase}`] = { ...common, preAllocatedVUs: 50, maxVUs: 50, rate: CHARGES_PER_SECOND, exec: 'charge' };
 });
 
 export const options = {

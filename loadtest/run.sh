@@ -46,8 +46,10 @@ case $SCRIPT in
     export EXPECT_SOLD_OUT=0 SEATS=100000
     ;;
   queue_spike)
-    defaults RATE 2000 200
+    defaults RATE 2000 1000
     defaults SECONDS_OF_ARRIVALS 10 2
+    # One arrival in work at a time: RATE is more than the server takes.
+    export ONSALE_REQUESTS_MAX=${ONSALE_REQUESTS_MAX:-1}
     # Past the limit k6 takes the cores, too.
     P99_MS=${P99_MS:-500}
     ;;
@@ -55,8 +57,8 @@ case $SCRIPT in
     defaults PEOPLE 2000 300
     defaults RATE 3000 300
     defaults SECONDS_OF_ARRIVALS 20 5
-    # Nearly nobody is let in: they are here to wait.
-    CAPACITY=${CAPACITY:-1}
+    # Half of them are let in meanwhile, so that the line moves.
+    BATCH=${BATCH:-$((PEOPLE / 2 / SECONDS_OF_ARRIVALS))}
     ;;
   seat_contention) defaults PEOPLE 300 80 ;;
   *) die "SCRIPT must be ticket_open, queue_spike, poll_storm, seat_contention or soak, not '$SCRIPT'" ;;

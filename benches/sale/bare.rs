@@ -1,4 +1,5 @@
-//! The HTTP limit: one axum route that answers a fixed body, served by `axum::serve` as it comes.
+//! The HTTP limit: one axum route that answers a fixed body, served by `axum::serve` as it comes, but
+//! without Nagle's algorithm, as the server does (it holds the end of a large answer back).
 //!
 //! It runs in a process of its own, as the server does, and gets the same requests from the same
 //! generator; so the quotient of the two says what Onsale adds to HTTP itself.
@@ -10,6 +11,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::routing::{MethodFilter, on};
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,10 @@ pub fn process() -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         println!("{}", listener.local_addr()?);
+        let listener = listener.tap_io(|stream| {
+            // It can fail only if the peer has gone already.
+            let _ = stream.set_nodelay(true);
+        });
         Ok(axum::serve(listener, router(fixed)?).await?)
     })
 }

@@ -14,6 +14,11 @@ impl Spread {
         self.0.push(value);
     }
 
+    /// Adds the value of one round, if there is one.
+    pub fn extend(&mut self, value: Option<f64>) {
+        self.0.extend(value);
+    }
+
     /// The entry with this name, made if it is new.
     pub fn of<'a>(named: &'a mut Vec<(String, Self)>, name: &str) -> &'a mut Self {
         let index = named.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
@@ -67,7 +72,10 @@ pub struct RouteRow {
     pub redis_commands: Spread,
     pub server_us: Spread,
     pub bare_us: Spread,
+    pub generator_us: Spread,
     pub server_mb: Spread,
+    /// Of what PostgreSQL can do of its statement, if it was compared with that.
+    pub statement_share: Spread,
     /// Answers of another status than expected.
     pub errors: usize,
 }
@@ -89,7 +97,9 @@ impl RouteRow {
             redis_commands: none(),
             server_us: none(),
             bare_us: none(),
+            generator_us: none(),
             server_mb: none(),
+            statement_share: none(),
             errors: 0,
         }
     }
@@ -108,19 +118,11 @@ impl RouteRow {
             (&mut self.redis_commands, sample.redis_commands),
             (&mut self.server_us, sample.server_us),
             (&mut self.bare_us, sample.bare_us),
+            (&mut self.generator_us, sample.generator_us),
             (&mut self.server_mb, sample.server_mb),
         ] {
             spread.push(value);
         }
         self.errors += sample.errors;
     }
-}
-
-/// What polls and Redis felt of a promotion.
-#[derive(Debug, Default, Serialize)]
-pub struct Promotions {
-    pub p99_without: Spread,
-    pub p99_with: Spread,
-    pub redis_p999: Spread,
-    pub took_ms: Spread,
 }

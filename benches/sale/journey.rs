@@ -11,26 +11,18 @@ pub fn all(world: &World) -> Vec<Route<'_>> {
     routes
 }
 
-/// How many requests one measurement takes, where they are not used up.
-fn requests(world: &World, full: f64) -> usize {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, positive")]
-    let scaled = (full * world.sizes.share) as usize;
-    scaled.max(500)
-}
-
 /// An order that jumps about.
 fn spread(n: usize, of: usize) -> usize {
     n.wrapping_mul(7_919) % of
 }
 
-fn buyer(world: &World, n: usize) -> &Person {
-    &world.buyers[spread(n, world.buyers.len())]
+fn keeper(world: &World, n: usize) -> &Person {
+    &world.keepers[spread(n, world.keepers.len())]
 }
 
 fn line(world: &World) -> Vec<Route<'_>> {
     let tokens = &world.lines[0];
-    // Those at the head may be let in by somebody; a hundredth further back nobody is.
-    let skip = tokens.len() / 100;
+    let skip = world.sizes.let_in;
     let poll = move |n: usize, out: &mut Vec<u8>| {
         let token = &tokens[skip + spread(n, tokens.len() - skip)];
         world::get(format_args!("/user/token/status"), token, out);
@@ -41,19 +33,15 @@ fn line(world: &World) -> Vec<Route<'_>> {
     let leave = |n: usize, out: &mut Vec<u8>| {
         world::delete(format_args!("/user/token"), &world.leavers[n], out);
     };
-    // Not the buyers: theirs are consumed when they pay.
     let inside = |n: usize, out: &mut Vec<u8>| {
-        let (person, _) = &world.givers[spread(n, world.givers.len())];
-        world::get(format_args!("/user/token/status"), &person.token, out);
+        world::get(format_args!("/user/token/status"), &keeper(world, n).token, out);
     };
-    let count = |full| requests(world, full);
     vec![
-        Route::new("status, waiting", "GET /user/token/status", count(40_000.0), poll),
-        Route::new("token, anonymous", "POST /user/token", count(25_000.0), arrive).answers(201),
-        Route::new("token, named", "POST /user/token", count(20_000.0), arrive_named).answers(201),
-        Route::new("status, active", "GET /user/token/status", count(20_000.0), inside),
-        Route::new("leave", "DELETE /user/token", per_buyer(world), leave)
-            .consuming(world.leavers.len()),
+        Route::new("status, waiting", "GET /user/token/status", poll),
+        Route::new("token, anonymous", "POST /user/token", arrive).answers(201),
+        Route::new("token, named", "POST /user/token", arrive_named).answers(201),
+        Route::new("status, active", "GET /user/token/status", inside),
+        Route::new("leave", "DELETE /user/token", leave).consuming(world.sizes.lots.leave),
     ]
 }
 
@@ -83,49 +71,38 @@ fn seats(world: &World) -> Vec<Route<'_>> {
         let path = format_args!("/concert/reserve?userId={user}&reservationId={reservation}");
         world::delete(path, token, out);
     };
-    let count = |full| requests(world, full);
+    let lots = world.sizes.lots;
     vec![
-        Route::new("dates", "GET /concert/available-dates", count(15_000.0), dates),
-        Route::new("seats, 50", "GET /concert/available-seats", count(20_000.0), list(0)),
-        Route::new("seats, 5,000", "GET /concert/available-seats", count(10_000.0), list(1)),
-        Route::new("seats, 50,000", "GET /concert/available-seats", count(2_000.0), list(2)),
-        Route::new("reserve, taken", "POST /concert/reserve", count(15_000.0), lose).answers(409),
-        Route::new("reserve, won", "POST /concert/reserve", per_buyer(world), win)
-            .answers(201)
-            .consuming(world.buyers.len()),
-        Route::new("release", "DELETE /concert/reserve", per_buyer(world), give_back)
-            .consuming(world.givers.len()),
+        Route::new("dates", "GET /concert/available-dates", dates),
+        Route::new("seats, 50", "GET /concert/available-seats", list(0)),
+        Route::new("seats, 5,000", "GET /concert/available-seats", list(1)),
+        Route::new("seats, 50,000", "GET /concert/available-seats", list(2)),
+        Route::new("reserve, taken", "POST /concert/reserve", lose).answers(409),
+        Route::new("reserve, won", "POST /concert/reserve", win).answers(201).consuming(lots.win),
+        Route::new("release", "DELETE /concert/reserve", give_back).consuming(lots.release),
     ]
 }
 
-/// How many requests one measurement takes, where each needs a buyer of its own.
-fn per_buyer(world: &World) -> usize {
-    world.buyers.len() / world.sizes.measurements
-}
-
 fn money(world: &World) -> Vec<Route<'_>> {
-    let charge = |n: usize, out: &mut Vec<u8>| {
-        let Person { user, token, .. } = &world.buyers[n];
-        let body = format_args!("{{\"userId\":{user},\"amount\":1000}}");
-        world::post("/payment/charge", token, body, out);
-    };
+    let charge = |n: usize, out: &mut Vec<u8>| world::charge(&world.buyers[n], out);
     let pay = |n: usize, out: &mut Vec<u8>| {
         let Person { user, token, .. } = &world.buyers[n];
         world::post("/payment", token, format_args!("{{\"userId\":{user}}}"), out);
     };
-    let of_buyer = |path: &'static str| {
+    let of_keeper = |path: &'static str| {
         move |n: usize, out: &mut Vec<u8>| {
-            let Person { user, token, .. } = buyer(world, n);
+            let Person { user, token, .. } = keeper(world, n);
             world::get(format_args!("{path}?userId={user}"), token, out);
         }
     };
-    let count = |full| requests(world, full);
-    let (each, buyers) = (per_buyer(world), world.buyers.len());
+    let lots = world.sizes.lots;
     let (balance, mine) = ("/payment/balance", "/user/reservations");
     vec![
-        Route::new("charge", "POST /payment/charge", each, charge).consuming(buyers),
-        Route::new("balance", "GET /payment/balance", count(10_000.0), of_buyer(balance)),
-        Route::new("pay", "POST /payment", each, pay).consuming(buyers),
-        Route::new("reservations", "GET /user/reservations", count(8_000.0), of_buyer(mine)),
+        Route::new("charge", "POST /payment/charge", charge)
+            .consuming(lots.charge)
+            .beside("charge"),
+        Route::new("balance", "GET /payment/balance", of_keeper(balance)),
+        Route::new("pay", "POST /payment", pay).consuming(lots.pay).beside("pay"),
+        Route::new("reservations", "GET /user/reservations", of_keeper(mine)),
     ]
 }

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -16,6 +17,8 @@ use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
+
+use super::rig;
 
 /// Latencies are told up to here; longer ones count as this.
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -33,19 +36,56 @@ pub struct Plan<'a> {
     pub target: SocketAddr,
     /// Over how many connections at once.
     pub connections: usize,
-    /// The numbers of the requests to send.
-    pub numbers: (usize, usize),
-    /// Makes each.
+    /// The number of the first request.
+    pub first: usize,
+    /// When it ends.
+    pub until: Until<'a>,
+    /// Makes each request.
     pub write: Write<'a>,
     /// The statuses that are as they should be.
     pub expected: &'a [u16],
-    /// Whether bodies are kept.
-    pub keep_bodies: bool,
+}
+
+/// When a run ends.
+#[derive(Clone, Copy)]
+pub enum Until<'a> {
+    /// Everything below this number was sent; the bodies of the answers are kept.
+    Kept(usize),
+    /// Everything below this number was sent.
+    Number(usize),
+    /// So much time has passed.
+    Elapsed(Duration),
+    /// Somebody says so, and also from when on it counts.
+    Told(&'a Signal),
+}
+
+/// From when on a run counts, and when it ends.
+#[derive(Debug, Default)]
+pub struct Signal(AtomicU8);
+
+impl Signal {
+    /// What was sent so far does not count.
+    pub fn begin(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+
+    /// Nothing more is sent.
+    pub fn end(&self) {
+        self.0.store(2, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
 }
 
 /// What came of it.
 pub struct Measured {
-    /// From the first request sent to the last answer.
+    /// From the first request that counts to the last answer.
     pub elapsed: Duration,
     /// Microseconds.
     pub latencies: Histogram<u64>,
@@ -53,16 +93,38 @@ pub struct Measured {
     pub unexpected: Vec<String>,
     /// How many of those.
     pub unexpected_count: usize,
+    /// Bytes of all bodies.
+    pub body_bytes: usize,
     /// The bodies by number, if they were to be kept.
     pub bodies: Vec<String>,
+    /// The number after the last that was sent.
+    pub next: usize,
+    /// CPU time of the generator.
+    pub cpu: Duration,
 }
 
 impl Measured {
     /// Answers per second.
     pub fn rate(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let answered = self.latencies.len() as f64;
-        answered / self.elapsed.as_secs_f64()
+        self.answers() / self.elapsed.as_secs_f64()
+    }
+
+    /// How many answers count.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub fn answers(&self) -> f64 {
+        self.latencies.len() as f64
+    }
+
+    /// The latency below which a share of the answers came, in microseconds.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub fn quantile_us(&self, share: f64) -> f64 {
+        self.latencies.value_at_quantile(share) as f64
+    }
+
+    /// Itself, if every answer was as expected.
+    pub fn checked(self) -> anyhow::Result<Self> {
+        ensure!(self.unexpected_count == 0, "unexpected answers: {:?}", self.unexpected);
+        Ok(self)
     }
 }
 
@@ -75,24 +137,61 @@ pub fn run(plan: &Plan<'_>) -> anyhow::Result<Measured> {
 /// What the connections of one run share.
 struct Run<'a> {
     plan: Plan<'a>,
+    started: Instant,
     next: Cell<usize>,
+    /// When the first request that counts was sent.
+    counts_from: Cell<Option<Instant>>,
     latencies: RefCell<Histogram<u64>>,
     unexpected: RefCell<Vec<String>>,
     unexpected_count: Cell<usize>,
+    body_bytes: Cell<usize>,
     bodies: RefCell<Vec<String>>,
 }
 
+impl Run<'_> {
+    /// The number of the request that is sent at `now`, if there is one.
+    fn take(&self, now: Instant) -> Option<usize> {
+        let number = self.next.get();
+        let is_over = match self.plan.until {
+            Until::Kept(end) | Until::Number(end) => number >= end,
+            Until::Elapsed(length) => now.duration_since(self.started) >= length,
+            Until::Told(signal) => signal.is_over(),
+        };
+        if is_over {
+            return None;
+        }
+        self.next.set(number + 1);
+        Some(number)
+    }
+
+    /// Takes what came for request `number`, which was sent at `sent`.
+    fn record(&self, number: usize, sent: Instant, status: u16, body: &[u8]) {
+        let text = || String::from_utf8_lossy(body).into_owned();
+        if !self.plan.expected.contains(&status) {
+            self.unexpected_count.set(self.unexpected_count.get() + 1);
+            let mut unexpected = self.unexpected.borrow_mut();
+            if unexpected.len() < 3 {
+                unexpected.push(format!("{status} {}", text()));
+            }
+        }
+        if let Until::Kept(_) = self.plan.until {
+            self.bodies.borrow_mut()[number - self.plan.first] = text();
+        }
+        if let Until::Told(signal) = self.plan.until
+            && !signal.counts()
+        {
+            return;
+        }
+        if self.counts_from.get().is_none() {
+            self.counts_from.set(Some(sent));
+        }
+        self.body_bytes.set(self.body_bytes.get() + body.len());
+        let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latencies.borrow_mut().saturating_record(micros);
+    }
+}
+
 async fn drive(plan: &Plan<'_>) -> anyhow::Result<Measured> {
-    let (first, end) = plan.numbers;
-    let kept = if plan.keep_bodies { end - first } else { 0 };
-    let run = Rc::new(Run {
-        plan: *plan,
-        next: Cell::new(first),
-        latencies: RefCell::new(Histogram::new_with_max(LATENCY_US_MAX, 3)?),
-        unexpected: RefCell::default(),
-        unexpected_count: Cell::new(0),
-        bodies: RefCell::new(vec![String::new(); kept]),
-    });
     // Connecting is not what is measured.
     let mut streams = Vec::with_capacity(plan.connections);
     for _ in 0..plan.connections {
@@ -100,51 +199,51 @@ async fn drive(plan: &Plan<'_>) -> anyhow::Result<Measured> {
         stream.set_nodelay(true)?;
         streams.push(stream);
     }
-    let started = Instant::now();
+    let kept = if let Until::Kept(end) = plan.until { end - plan.first } else { 0 };
+    let (cpu, started) = (rig::thread_cpu()?, Instant::now());
+    let run = Rc::new(Run {
+        plan: *plan,
+        started,
+        next: Cell::new(plan.first),
+        counts_from: Cell::new(None),
+        latencies: RefCell::new(Histogram::new_with_max(LATENCY_US_MAX, 3)?),
+        unexpected: RefCell::default(),
+        unexpected_count: Cell::new(0),
+        body_bytes: Cell::new(0),
+        bodies: RefCell::new(vec![String::new(); kept]),
+    });
     futures::future::try_join_all(streams.into_iter().map(|stream| connection(&run, stream)))
         .await?;
-    let elapsed = started.elapsed();
+    let cpu = rig::thread_cpu()?.saturating_sub(cpu);
     let Ok(run) = Rc::try_unwrap(run).map_err(drop) else {
         bail!("a connection outlived its run");
     };
     Ok(Measured {
-        elapsed,
+        elapsed: run.counts_from.get().unwrap_or(started).elapsed(),
         latencies: run.latencies.into_inner(),
         unexpected: run.unexpected.into_inner(),
         unexpected_count: run.unexpected_count.get(),
+        body_bytes: run.body_bytes.get(),
         bodies: run.bodies.into_inner(),
+        next: run.next.get(),
+        cpu,
     })
 }
 
 async fn connection(run: &Run<'_>, mut stream: TcpStream) -> anyhow::Result<()> {
-    let (first, end) = run.plan.numbers;
     let (mut request, mut answer) = (Vec::with_capacity(512), Vec::with_capacity(4096));
     loop {
-        let number = run.next.get();
-        if number >= end {
+        let sent = Instant::now();
+        let Some(number) = run.take(sent) else {
             return Ok(());
-        }
-        run.next.set(number + 1);
+        };
         request.clear();
         (run.plan.write)(number, &mut request);
-        let sent = Instant::now();
         stream.write_all(&request).await?;
         let head = receive(&mut stream, &mut answer).await.with_context(|| {
             format!("no answer to: {}", String::from_utf8_lossy(&request).escape_debug())
         })?;
-        let micros = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
-        run.latencies.borrow_mut().saturating_record(micros);
-        let body = || String::from_utf8_lossy(&answer[head.bytes..]).into_owned();
-        if !run.plan.expected.contains(&head.status) {
-            run.unexpected_count.set(run.unexpected_count.get() + 1);
-            let mut unexpected = run.unexpected.borrow_mut();
-            if unexpected.len() < 3 {
-                unexpected.push(format!("{} {}", head.status, body()));
-            }
-        }
-        if run.plan.keep_bodies {
-            run.bodies.borrow_mut()[number - first] = body();
-        }
+        run.record(number, sent, head.status, &answer[head.bytes..]);
     }
 }
 

@@ -7,7 +7,8 @@
 //! Markdown, and ends with an error if a route answered what it should not. Needs Linux (`/proc`),
 //! and `redis-cli`, `redis-benchmark` and `pgbench` beside the servers.
 //!
-//! Run: `cargo bench --bench sale -- [--quick] [--rounds N] [--only TEXT] [--out DIR]`.
+//! Run: `cargo bench --bench sale -- [--quick] [--rounds N] [--only TEXT[,TEXT]] [--out DIR]
+//! [--server PROGRAM]`; the last one is for comparing two builds of the server in turns.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a report is printed")]
 
@@ -18,6 +19,7 @@ mod journey;
 mod limits;
 mod load;
 mod overload;
+mod promotion;
 mod report;
 mod rig;
 mod routes;
@@ -28,10 +30,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
-use figures::{RouteRow, Spread};
+use figures::Spread;
+use promotion::PROMOTED;
 use report::Report;
 use rig::Rig;
-use world::{Sizes, World};
+use routes::{Bare, Route};
+use world::{Sizes, Window, World};
 
 /// As the server's, so that the bare route has no handicap.
 #[global_allocator]
@@ -41,23 +45,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Options {
     rounds: usize,
     quick: bool,
-    /// Measures only routes whose name contains it, and nothing else.
-    only: Option<String>,
-    out: PathBuf,
+    /// Measures only routes whose name contains one of these, and nothing else.
+    only: Vec<String>,
+    out: Option<PathBuf>,
+    server: PathBuf,
 }
 
 impl Options {
     fn parse() -> anyhow::Result<Self> {
-        let out = rig::project().join("target/bench-report");
-        let mut options = Self { rounds: 3, quick: false, only: None, out };
+        let server = env!("CARGO_BIN_EXE_onsale").into();
+        let mut options = Self { rounds: 3, quick: false, only: Vec::new(), out: None, server };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
             match word.as_str() {
                 "--quick" => options.quick = true,
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
-                "--only" => options.only = Some(value()?),
-                "--out" => options.out = value()?.into(),
+                "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+                "--server" => options.server = value()?.into(),
+                "--out" => options.out = Some(value()?.into()),
                 // What cargo itself adds.
                 "--bench" => {}
                 other => bail!("unknown: {other}; see benches/sale/main.rs"),
@@ -68,11 +74,36 @@ impl Options {
     }
 
     fn sizes(&self) -> Sizes {
-        let measurements = self.rounds * routes::CONNECTIONS.len();
-        let share = if self.quick { 0.2 } else { 1.0 };
-        let line = if self.quick { 100_000 } else { 1_000_000 };
-        let buyers = measurements * if self.quick { 1_000 } else { 5_000 };
-        Sizes { line, buyers, share, measurements }
+        let let_in = usize::try_from(PROMOTED * promotion::PER_ROUND).unwrap_or(usize::MAX);
+        Sizes::new(self.quick, self.rounds, routes::CONNECTIONS.len(), let_in)
+    }
+
+    /// Whether all is measured, and not some routes alone.
+    fn is_whole(&self) -> bool {
+        self.only.is_empty()
+    }
+
+    fn wants(&self, route: &str) -> bool {
+        self.is_whole() || self.only.iter().any(|text| route.contains(text.as_str()))
+    }
+
+    /// As it was called, as far as that matters.
+    fn command(&self) -> String {
+        let quick = if self.quick { " --quick" } else { "" };
+        let only = if self.is_whole() {
+            String::new()
+        } else {
+            format!(" --only {}", self.only.join(","))
+        };
+        format!("make bench ARGS=\"--rounds {}{quick}{only}\"", self.rounds)
+    }
+
+    /// Where the report goes: that of a part, or of a quick run, never replaces a full one.
+    fn folder(&self) -> PathBuf {
+        let quick = if self.quick { "-quick" } else { "" };
+        let part = if self.is_whole() { "" } else { "-part" };
+        let usual = || rig::project().join(format!("target/bench-report{quick}{part}"));
+        self.out.clone().unwrap_or_else(usual)
     }
 }
 
@@ -81,107 +112,106 @@ fn main() -> anyhow::Result<()> {
         return bare::process();
     }
     let options = Options::parse()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let sizes = options.sizes();
-    let rig = runtime
-        .block_on(Rig::start(env!("CARGO_BIN_EXE_onsale").into(), &world::catalogue(sizes)))?;
-    let report = measure(&options, &rig, &runtime)?;
-    runtime.block_on(rig.stores.stop())?;
-    report.write(&options.out)?;
+    let catalogue = world::catalogue(options.sizes());
+    let rig = Rig::start(options.server.clone(), &catalogue)?;
+    let report = measure(&options, &rig)?;
+    rig.stop()?;
+    let folder = options.folder();
+    report.write(&folder)?;
     println!("{}", report.markdown());
-    println!("Written to {}.", options.out.display());
-    anyhow::ensure!(report.errors() == 0, "{} answers were not as expected", report.errors());
+    println!("Written to {}.", folder.display());
+    anyhow::ensure!(report.errors() == 0, "{} things were not as expected", report.errors());
     Ok(())
 }
 
-fn measure(
-    options: &Options,
-    rig: &Rig,
-    runtime: &tokio::runtime::Runtime,
-) -> anyhow::Result<Report> {
+fn measure(options: &Options, rig: &Rig) -> anyhow::Result<Report> {
     let sizes = options.sizes();
     let world = World::seed(rig, sizes)?;
-    let mut report = Report::new(options.quick, options.rounds, sizes.line)?;
-    if options.only.is_none() {
+    let mut report = Report::new(options.command(), sizes.line)?;
+    let everything = journey::all(&world);
+    let mut routes = Vec::new();
+    for route in everything.iter().filter(|route| options.wants(&route.name)) {
+        let bare = route.bare(rig);
+        routes.extend(report.note(&route.name, bare).map(|bare| (route, bare)));
+    }
+    if options.is_whole() {
         eprintln!("memory …");
-        report.memory = Some(growth::memory(rig, sizes.line)?);
-        report.commands_of_polls = Some(growth::commands_of_polls(rig, &world)?);
-        runtime.block_on(limits::prepare(rig))?;
+        report.memory = report.note("memory", growth::memory(rig, sizes.line));
+        let commands = growth::commands_of_polls(rig, &world);
+        report.commands_of_polls = report.note("commands of polls", commands);
     }
-    let all = journey::all(&world);
-    let wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    let mut bares = Vec::new();
-    for route in all.iter().filter(|route| wanted(&route.name)) {
-        bares.push((route, route.bare(rig)?));
-        for connections in routes::CONNECTIONS {
-            report.routes.push(RouteRow::new(&route.name, connections));
-        }
-    }
-    for round in 0..options.rounds {
-        eprintln!("round {} of {} …", round + 1, options.rounds);
-        for (route, bare) in &bares {
+    let prepared = limits::prepare(rig);
+    report.note("pgbench", prepared);
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {} …", options.rounds);
+        for (route, bare) in &routes {
             for connections in routes::CONNECTIONS {
-                let sample = route.measure(rig, bare, connections)?;
-                report.take_route(&route.name, connections, sample);
+                let window = sizes.window;
+                let measured = one(rig, (route, bare), connections, window, &mut report);
+                report.note(&route.name, measured);
             }
         }
-        if options.only.is_none() {
-            round_of_the_rest(rig, &world, round, options, &mut report)?;
+        if options.is_whole() {
+            round_of_the_rest(rig, &world, &mut report);
         }
     }
-    if options.only.is_none() {
+    if options.is_whole() {
         eprintln!("idle connections …");
-        report.idle_bytes = Some(growth::idle(rig, &world)?);
+        report.idle_bytes = report.note("idle connections", growth::idle(rig, &world));
         eprintln!("past the limit …");
-        report.overload = Some(overload::past_the_limit(rig, &world, options.quick)?);
+        let overload = overload::past_the_limit(rig, &world, options.quick);
+        report.overload = report.note("past the limit", overload);
     }
     Ok(report)
 }
 
-fn round_of_the_rest(
+/// One route, right after its limits.
+fn one(
     rig: &Rig,
-    world: &World,
-    round: usize,
-    options: &Options,
+    (route, bare): (&Route<'_>, &Bare),
+    connections: usize,
+    window: Window,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let seconds = if options.quick { 1 } else { 3 };
-    for limit in limits::postgres(rig, seconds)?.into_iter().chain(limits::redis(rig, world)?) {
-        report.take_limit(&limit);
+    let mut limit = None;
+    if let Some(statement) = route.statement {
+        let (name, rate) = limits::postgres(rig, statement, limits::CLIENTS, window.length)?;
+        Spread::of(&mut report.limits, &name).push(rate);
+        limit = Some(rate);
     }
-    let rates = growth::lines(rig, world, round)?;
-    for (kind, rates) in [("poll", rates.polls), ("arrival", rates.arrivals)] {
-        for (index, rate) in rates.into_iter().enumerate() {
-            report.take_growth(kind, index, rate);
-        }
-    }
-    for (name, rate) in growth::servers(rig, world)? {
-        Spread::of(&mut report.growth, &name).push(rate);
-    }
-    let promotion = growth::promotion(rig, world, round)?;
-    let taken = &mut report.promotion;
-    taken.p99_without.push(promotion.poll_p99_us[0]);
-    taken.p99_with.push(promotion.poll_p99_us[1]);
-    taken.redis_p999.push(promotion.redis_p999_us);
-    taken.took_ms.push(promotion.took_ms);
+    let sample = route.measure(rig, bare, connections, window)?;
+    let row = report.row_of(&route.name, connections);
+    row.take(&sample);
+    row.statement_share.extend(limit.map(|limit| sample.rate / limit));
     Ok(())
 }
 
-impl Report {
-    fn take_route(&mut self, name: &str, connections: usize, sample: routes::Sample) {
-        let row =
-            self.routes.iter_mut().find(|row| row.name == name && row.connections == connections);
-        if let Some(row) = row {
-            row.take(&sample);
+/// What is measured once in a round. A part that fails does not keep the others from it.
+fn round_of_the_rest(rig: &Rig, world: &World, report: &mut Report) {
+    for (statement, _) in limits::STATEMENTS {
+        let limit = limits::postgres(rig, statement, 8, world.sizes.window.length);
+        if let Some((name, rate)) = report.note("pgbench", limit) {
+            Spread::of(&mut report.limits, &name).push(rate);
         }
     }
-
-    fn take_limit(&mut self, limit: &limits::Limit) {
-        Spread::of(&mut self.limits, &limit.name).push(limit.rate);
+    for (name, rate) in
+        report.note("redis-benchmark", limits::redis(rig, world)).into_iter().flatten()
+    {
+        Spread::of(&mut report.limits, &name).push(rate);
     }
-
-    fn take_growth(&mut self, kind: &str, index: usize, rate: f64) {
-        let waiting = self.line / [1, 10, 1_000][index];
-        Spread::of(&mut self.growth, &format!("{kind}, {waiting} waiting")).push(rate);
+    if let Some(rates) = report.note("lines", growth::lines(rig, world)) {
+        for (kind, rates) in [("poll", rates.polls), ("arrival", rates.arrivals)] {
+            for (index, rate) in rates.into_iter().enumerate() {
+                let waiting = world.sizes.line / [1, 10, 1_000][index];
+                Spread::of(&mut report.growth, &format!("{kind}, {waiting} waiting")).push(rate);
+            }
+        }
     }
+    for (name, rate) in
+        report.note("two servers", growth::servers(rig, world)).into_iter().flatten()
+    {
+        Spread::of(&mut report.growth, &name).push(rate);
+    }
+    let let_in = report.promotion.measure(rig, world);
+    report.note("promotion", let_in);
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::figures::{Promotions, RouteRow, Spread};
-use super::growth::PROMOTED;
+use super::figures::{RouteRow, Spread};
 use super::overload::{Overload, Phase};
+use super::promotion::{Calls, PROMOTED, Promotions};
 use super::rig::{self, version};
 use super::targets::Target;
 
@@ -32,12 +32,13 @@ pub struct Report {
     /// Server bytes per idle connection.
     pub idle_bytes: Option<f64>,
     pub overload: Option<Overload>,
+    /// What could not be measured, and why.
+    pub failures: Vec<String>,
 }
 
 impl Report {
     /// A report without figures.
-    pub fn new(quick: bool, rounds: usize, line: usize) -> anyhow::Result<Self> {
-        let quick = if quick { " --quick" } else { "" };
+    pub fn new(command: String, line: usize) -> anyhow::Result<Self> {
         Ok(Self {
             machine: machine(),
             versions: format!(
@@ -47,7 +48,7 @@ impl Report {
                 version("rustc")?
             ),
             commit: output("git", &["describe", "--always", "--dirty", "--abbrev=12"]),
-            command: format!("make bench ARGS=\"--rounds {rounds}{quick}\""),
+            command,
             line,
             routes: Vec::new(),
             limits: Vec::new(),
@@ -57,12 +58,32 @@ impl Report {
             commands_of_polls: None,
             idle_bytes: None,
             overload: None,
+            failures: Vec::new(),
         })
     }
 
-    /// Answers that were not as expected, in all routes.
+    /// The row of a route with so many connections.
+    pub fn row_of(&mut self, name: &str, connections: usize) -> &mut RouteRow {
+        let known = |row: &RouteRow| row.name == name && row.connections == connections;
+        let index = self.routes.iter().position(known).unwrap_or_else(|| {
+            self.routes.push(RouteRow::new(name, connections));
+            self.routes.len() - 1
+        });
+        &mut self.routes[index]
+    }
+
+    /// What was measured, or nothing: then it is a failure of this run, which goes on.
+    pub fn note<T>(&mut self, what: &str, measured: anyhow::Result<T>) -> Option<T> {
+        let failed = |error: anyhow::Error| {
+            eprintln!("{what}: {error:#}");
+            self.failures.push(format!("{what}: {error:#}"));
+        };
+        measured.map_err(failed).ok()
+    }
+
+    /// Answers of routes that were not as expected, and what could not be measured.
     pub fn errors(&self) -> usize {
-        self.routes.iter().map(|row| row.errors).sum()
+        self.routes.iter().map(|row| row.errors).sum::<usize>() + self.failures.len()
     }
 
     /// Writes `report.md` and `report.json`.
@@ -93,6 +114,9 @@ impl Report {
             "Server, stores and load generator share the cores. A cell is the median of the"
         )?;
         writeln!(text, "rounds with the least and the greatest value.\n")?;
+        for failure in &self.failures {
+            writeln!(text, "**Failed: {failure}**\n")?;
+        }
         writeln!(text, "## Targets\n\n| what | target | measured | met |\n|---|---|---|---|")?;
         for Target { what, wanted, measured, met } in self.targets() {
             let met = if met { "yes" } else { "**no**" };
@@ -110,15 +134,27 @@ impl Report {
             writeln!(text, "\n{PROMOTED} people let in at once, 64 connections polling:")?;
             writeln!(
                 text,
-                "poll p99 {} µs without, {} µs with;",
+                "poll p99 {} µs without, {} µs with.",
                 promotion.p99_without.show(0),
                 promotion.p99_with.show(0)
             )?;
             writeln!(
                 text,
-                "all script calls together at most {} ms of Redis.",
-                promotion.took_ms.show(1)
+                "\n| Redis meanwhile | script calls | slowest µs | all ms | ready, without a core ms |\n|---|---|---|---|---|"
             )?;
+            for (beside, calls) in
+                [("64 connections poll", &promotion.with_polls), ("nobody polls", &promotion.alone)]
+            {
+                let Calls { count, slowest_us, total_ms, without_a_core_ms } = calls;
+                writeln!(
+                    text,
+                    "| {beside} | {} | {} | {} | {} |",
+                    count.show(0),
+                    slowest_us.show(0),
+                    total_ms.show(1),
+                    without_a_core_ms.show(1)
+                )?;
+            }
         }
         if let Some(overload) = &self.overload {
             writeln!(
@@ -139,14 +175,14 @@ impl Report {
         writeln!(text, "\n## Routes\n")?;
         writeln!(
             text,
-            "| route | connections | requests/s | bare route/s | share | p50 ms | p99 ms | p99.9 ms | Redis µs | Redis commands | server µs | bare µs | server MB | errors |"
+            "| route | connections | requests/s | bare route/s | share | p50 ms | p99 ms | p99.9 ms | Redis µs | Redis commands | server µs | bare µs | generator µs | server MB | errors |"
         )?;
-        writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(text, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         for row in &self.routes {
             let millis = |spread: &Spread| spread.median() / 1e3;
             writeln!(
                 text,
-                "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.3} | {:.1} | {:.1} | {:.0} | {} |",
+                "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.3} | {:.1} | {:.1} | {:.1} | {:.0} | {} |",
                 row.name,
                 row.connections,
                 row.rate.show(0),
@@ -159,6 +195,7 @@ impl Report {
                 row.redis_commands.median(),
                 row.server_us.median(),
                 row.bare_us.median(),
+                row.generator_us.median(),
                 row.server_mb.median(),
                 row.errors,
             )?;

@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use onsale::local::{Durability, LocalStores, StoresOptions};
 use onsale::queue::TokenKeys;
+use tokio::runtime::Runtime;
 
 use super::bare::Fixed;
 
 /// The stores and one server on them.
 pub struct Rig {
-    // The order matters: the server ends before its stores.
+    // The order matters: the server ends before its stores, and these before what drives them.
     process: Process,
     /// The private stores.
     pub stores: LocalStores,
+    /// For what is asynchronous beside the measurements.
+    pub runtime: Runtime,
     /// The server's address.
     pub server: SocketAddr,
     options: ServerOptions,
@@ -35,13 +38,9 @@ struct ServerOptions {
 
 impl Rig {
     /// Starts everything; `catalogue` is the text of `concerts.toml`.
-    pub async fn start(program: PathBuf, catalogue: &str) -> anyhow::Result<Self> {
-        let durability = Durability::Durable;
-        let stores =
-            LocalStores::start(StoresOptions { dir: None, reset: false, durability }).await?;
-        let database = sqlx::PgPool::connect(&stores.postgres.url()).await?;
-        onsale::postgres::migrate(&database).await?;
-        database.close().await;
+    pub fn start(program: PathBuf, catalogue: &str) -> anyhow::Result<Self> {
+        let runtime = Runtime::new()?;
+        let stores = runtime.block_on(durable_stores())?;
         let path = stores.folder().path().join("bench-concerts.toml");
         std::fs::write(&path, catalogue)?;
         let options = ServerOptions {
@@ -52,7 +51,13 @@ impl Rig {
             database_url: stores.postgres.url(),
         };
         let (process, server) = options.start("127.0.0.1:0", &[])?;
-        Ok(Self { process, stores, server, options })
+        Ok(Self { process, stores, runtime, server, options })
+    }
+
+    /// Ends the server and stops the stores in order.
+    pub fn stop(self) -> anyhow::Result<()> {
+        drop(self.process);
+        self.runtime.block_on(self.stores.stop())
     }
 
     /// One more server on the same stores, with further settings.
@@ -83,13 +88,9 @@ impl Rig {
         self.process.memory()
     }
 
-    /// Runs a Redis command and answers what `redis-cli` prints.
+    /// Says one command to Redis: every value of the answer, one a line.
     pub fn redis(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut cli = Command::new(program("redis-cli")?);
-        let output = cli.arg("-s").arg(self.stores.redis.socket()).args(words).output()?;
-        let text = String::from_utf8(output.stdout)?;
-        ensure!(output.status.success() && !text.starts_with("ERR"), "{words:?}: {text}");
-        Ok(text.trim_end().to_owned())
+        Ok(self.runtime.block_on(self.stores.redis.ask(words))?.join("\n"))
     }
 
     /// One number of a Redis answer; an absent one is 0.
@@ -105,12 +106,13 @@ impl Rig {
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    /// Memory that Redis has given out, in bytes.
+    /// Bytes of the data in Redis: without what clients, scripts and the file's buffer take.
     pub fn redis_memory(&self) -> anyhow::Result<f64> {
-        field(&self.redis(&["info", "memory"])?, "used_memory:")
+        field(&self.redis(&["info", "memory"])?, "used_memory_dataset:")
     }
 
-    /// Commands that Redis has executed so far, without those of this bench (`info`).
+    /// Redis commands that clients and scripts have executed so far, without those of this bench
+    /// (`info`).
     pub fn redis_commands(&self) -> anyhow::Result<u64> {
         let info = self.redis(&["info", "commandstats"])?;
         let calls = |line: &str| {
@@ -120,6 +122,37 @@ impl Rig {
         };
         Ok(info.lines().filter_map(calls).sum())
     }
+
+    /// How long Redis' main thread was ready and had no core, so far.
+    pub fn redis_without_a_core(&self) -> anyhow::Result<Duration> {
+        let id = field(&self.redis(&["info", "server"])?, "process_id:")?;
+        Ok(schedule(&format!("/proc/{id}/task/{id}/schedstat"))?.1)
+    }
+}
+
+async fn durable_stores() -> anyhow::Result<LocalStores> {
+    let durability = Durability::Durable;
+    let stores = LocalStores::start(StoresOptions { dir: None, reset: false, durability }).await?;
+    // When the file is written anew is chance, and takes a core for some seconds.
+    stores.redis.say("config set auto-aof-rewrite-percentage 0").await?;
+    let database = sqlx::PgPool::connect(&stores.postgres.url()).await?;
+    onsale::postgres::migrate(&database).await?;
+    database.close().await;
+    Ok(stores)
+}
+
+/// CPU time of this thread so far.
+pub fn thread_cpu() -> anyhow::Result<Duration> {
+    Ok(schedule("/proc/thread-self/schedstat")?.0)
+}
+
+/// How long a thread ran, and how long it was ready to run and did not.
+fn schedule(path: &str) -> anyhow::Result<(Duration, Duration)> {
+    let text = std::fs::read_to_string(path)?;
+    let mut nanos = text.split_whitespace().map(|word| word.parse().map(Duration::from_nanos));
+    let two = nanos.next().zip(nanos.next());
+    let (ran, waited) = two.with_context(|| format!("not understood: {path}"))?;
+    Ok((ran?, waited?))
 }
 
 impl ServerOptions {
@@ -203,15 +236,12 @@ impl Process {
     /// CPU time so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id()))?;
-        let mut nanos = 0;
-        for thread in threads.flatten() {
-            // A thread that ended since the listing has no file any more.
-            let Ok(stat) = std::fs::read_to_string(thread.path().join("schedstat")) else {
-                continue;
-            };
-            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
+        // A thread that ended since the listing has no file any more.
+        let ran = threads.flatten().filter_map(|thread| {
+            let file = thread.path().join("schedstat");
+            schedule(&file.display().to_string()).ok()
+        });
+        Ok(ran.map(|(ran, _)| ran).sum())
     }
 
     /// Resident memory in bytes.
@@ -242,7 +272,7 @@ pub fn wait_until(
         if Instant::now() > deadline {
             bail!("not within two minutes: {what}");
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
 }

@@ -2,27 +2,78 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde_json::Value;
 
-use super::load::{self, Plan};
+use super::load::{self, Plan, Until};
 use super::rig::{Rig, wait_until};
 
 /// The connections of whatever is not measured.
 const SEED_CONNECTIONS: usize = 128;
+
+/// How long a measurement lasts where nothing is used up.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// What comes before does not count.
+    pub warm_up: Duration,
+    pub length: Duration,
+}
+
+/// How many people one measurement uses up.
+#[derive(Debug, Clone, Copy)]
+pub struct Lots {
+    pub leave: usize,
+    pub win: usize,
+    pub release: usize,
+    pub charge: usize,
+    pub pay: usize,
+}
+
+/// About a second and a half of each.
+const LOTS: Lots = Lots { leave: 24_000, win: 20_000, release: 20_000, charge: 12_000, pay: 5_000 };
 
 /// How big the world is.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     /// People in the longest line; the others have a tenth and a thousandth.
     pub line: usize,
-    /// People who are let in, hold a seat each and pay for it.
-    pub buyers: usize,
-    /// Requests per measurement, as a share of the full number.
-    pub share: f64,
+    /// People at the head of the longest line who are let in meanwhile.
+    pub let_in: usize,
     /// How often each route is measured.
     pub measurements: usize,
+    pub lots: Lots,
+    pub window: Window,
+}
+
+impl Sizes {
+    /// For so many rounds; a quick run has a fifth of the people and of the time.
+    pub fn new(quick: bool, rounds: usize, connections: usize, let_in: usize) -> Self {
+        let share = if quick { 5 } else { 1 };
+        let Lots { leave, win, release, charge, pay } = LOTS;
+        Self {
+            line: 1_000_000 / share,
+            let_in: let_in * rounds,
+            measurements: rounds * connections,
+            lots: Lots {
+                leave: leave / share,
+                win: win / share,
+                release: release / share,
+                charge: charge / share,
+                pay: pay / share,
+            },
+            window: Window {
+                warm_up: Duration::from_millis(300) / u32::try_from(share).unwrap_or(1),
+                length: Duration::from_secs(2) / u32::try_from(share).unwrap_or(1),
+            },
+        }
+    }
+
+    /// People for all measurements of a lot, and one who is looked at before.
+    fn all(&self, lot: usize) -> usize {
+        1 + self.measurements * lot
+    }
 }
 
 /// The lines of three lengths, the longest first.
@@ -40,8 +91,11 @@ const TAKEN_SEATS: u32 = 50;
 const SALES: std::ops::Range<u32> = 11..43;
 /// People wait here until they leave.
 pub const LEAVERS: u32 = 43;
-/// People hold a seat here until they give it back.
-pub const GIVERS: u32 = 44;
+/// People hold a seat in one of these until they give it back.
+const GIVERS: std::ops::Range<u32> = 44..52;
+/// People hold a seat here, have some money, and leave it at that.
+const KEEPERS: u32 = 52;
+const KEEPERS_COUNT: usize = 5_000;
 /// The only date of every concert.
 pub const DATE: &str = "2035-06-01";
 
@@ -66,10 +120,14 @@ pub struct World {
     pub readers: [Vec<Person>; 3],
     /// Let in to [`TAKEN`], without a seat.
     pub losers: Vec<Person>,
+    /// Those who have the seats there.
+    pub takers: Vec<Person>,
     /// Tokens of those who wait in [`LEAVERS`].
     pub leavers: Vec<String>,
     /// Those who hold a seat in [`GIVERS`], and their reservations.
     pub givers: Vec<(Person, String)>,
+    /// Those in [`KEEPERS`].
+    pub keepers: Vec<Person>,
 }
 
 /// The catalogue. Lines stand still because nobody is let in there (capacity is 1, and paused).
@@ -89,10 +147,14 @@ pub fn catalogue(sizes: Sizes) -> String {
         concert(id, seats);
     }
     concert(TAKEN, TAKEN_SEATS);
+    let enough = |people: usize, concerts: usize| u32::try_from(people / concerts + 1);
     for id in SALES {
-        concert(id, u32::try_from(sizes.buyers / SALES.len() + 1).unwrap_or(u32::MAX));
+        concert(id, enough(sizes.all(sizes.lots.win), SALES.len()).unwrap_or(u32::MAX));
     }
-    concert(GIVERS, u32::try_from(sizes.buyers).unwrap_or(u32::MAX));
+    for id in GIVERS {
+        concert(id, enough(sizes.all(sizes.lots.release), GIVERS.len()).unwrap_or(u32::MAX));
+    }
+    concert(KEEPERS, enough(KEEPERS_COUNT, 1).unwrap_or(u32::MAX));
     text
 }
 
@@ -108,37 +170,42 @@ impl World {
             eprintln!("{length} people arrive at concert {id} …");
             *line = arrive(rig, length, &|_| (id, None))?;
         }
-        eprintln!("{} buyers are let in …", sizes.buyers);
-        let concerts = SALES.len();
-        let sale = |n: usize| SALES.start + u32::try_from(n % concerts).unwrap_or_default();
-        let buyers = let_in(rig, sizes.buyers, &|n| Person {
-            concert: sale(n),
-            user: 1 + n,
-            token: String::new(),
-            seat: 1 + n / concerts,
-        })?;
-        let guests = |concert: u32, count: usize, users: usize| {
-            let person =
-                move |n| Person { concert, user: users + n, token: String::new(), seat: 0 };
+        let people = |count: usize, concerts: std::ops::Range<u32>, users: usize| {
+            let spread = concerts.len();
+            let person = move |n: usize| Person {
+                concert: concerts.start + u32::try_from(n % spread).unwrap_or_default(),
+                user: users + n,
+                token: String::new(),
+                seat: 1 + n / spread,
+            };
             let_in(rig, count, &person)
         };
+        eprintln!("{} buyers are let in …", sizes.all(sizes.lots.win));
+        let buyers = people(sizes.all(sizes.lots.win), SALES, 1)?;
         let mut readers = [const { Vec::new() }; 3];
         for (index, (id, _)) in LISTS.into_iter().enumerate() {
-            readers[index] = guests(id, 1_000, 1_000_000 * (index + 1))?;
+            readers[index] = people(1_000, id..id + 1, 1_000_000 * (index + 1))?;
         }
-        let mut losers = guests(TAKEN, 2_000, 5_000_000)?;
-        let holders = losers.split_off(losers.len() - TAKEN_SEATS as usize);
-        let hold = |n: usize, out: &mut Vec<u8>| reserve(&holders[n], n + 1, out);
-        send(rig.server, holders.len(), &hold, &[201])?;
-        let waiting = arrive(rig, sizes.buyers, &|_| (LEAVERS, None))?;
-        let guests = guests(GIVERS, sizes.buyers, 6_000_000)?;
-        let hold = |n: usize, out: &mut Vec<u8>| reserve(&guests[n], n + 1, out);
-        let answers = send(rig.server, guests.len(), &hold, &[201])?;
-        let reservations = answers.iter().map(|body| text(body, "reservationId"));
-        let reservations = reservations.collect::<anyhow::Result<Vec<_>>>()?;
-        let givers = guests.into_iter().zip(reservations).collect();
-        Ok(Self { sizes, lines, buyers, readers, losers, leavers: waiting, givers })
+        let mut takers = people(2_000, TAKEN..TAKEN + 1, 5_000_000)?;
+        let losers = takers.split_off(TAKEN_SEATS as usize);
+        hold(rig, &takers)?;
+        let leavers = arrive(rig, sizes.all(sizes.lots.leave), &|_| (LEAVERS, None))?;
+        let givers = people(sizes.all(sizes.lots.release), GIVERS, 6_000_000)?;
+        let reservations = hold(rig, &givers)?;
+        let givers = givers.into_iter().zip(reservations).collect();
+        let keepers = people(KEEPERS_COUNT, KEEPERS..KEEPERS + 1, 7_000_000)?;
+        hold(rig, &keepers)?;
+        let pay_in = |n: usize, out: &mut Vec<u8>| charge(&keepers[n], out);
+        send(rig.server, keepers.len(), &pay_in, &[200])?;
+        Ok(Self { sizes, lines, buyers, readers, losers, takers, leavers, givers, keepers })
     }
+}
+
+/// Everybody reserves their seat; answers the reservations.
+fn hold(rig: &Rig, people: &[Person]) -> anyhow::Result<Vec<String>> {
+    let write = |n: usize, out: &mut Vec<u8>| reserve(&people[n], people[n].seat, out);
+    let answers = send(rig.server, people.len(), &write, &[201])?;
+    answers.iter().map(|body| text(body, "reservationId")).collect()
 }
 
 /// `count` arrivals; answers their tokens in order.
@@ -181,11 +248,8 @@ fn send(
     expected: &[u16],
 ) -> anyhow::Result<Vec<String>> {
     let connections = SEED_CONNECTIONS.min(count);
-    let plan =
-        Plan { target, connections, numbers: (0, count), write, expected, keep_bodies: true };
-    let measured = load::run(&plan)?;
-    ensure!(measured.unexpected_count == 0, "while seeding: {:?}", measured.unexpected);
-    Ok(measured.bodies)
+    let plan = Plan { target, connections, first: 0, until: Until::Kept(count), write, expected };
+    Ok(load::run(&plan)?.checked().context("while seeding")?.bodies)
 }
 
 /// A text in an answer.
@@ -254,4 +318,11 @@ pub fn reserve(person: &Person, seat: usize, out: &mut Vec<u8>) {
         "{{\"userId\":{user},\"concertId\":{concert},\"concertDate\":\"{DATE}\",\"seatNumber\":{seat}}}"
     );
     post("/concert/reserve", token, body, out);
+}
+
+/// `POST /payment/charge`.
+pub fn charge(person: &Person, out: &mut Vec<u8>) {
+    let Person { user, token, .. } = person;
+    let body = format_args!("{{\"userId\":{user},\"amount\":1000}}");
+    post("/payment/charge", token, body, out);
 }

@@ -24,17 +24,27 @@ const LATER: u64 = 4_000_000_000_000;
 /// The date of the concert.
 const DATE: &str = "2035-06-01";
 
+/// Makes the data of one call of a size, which has a number, and answers its keys and arguments.
+type Prepare = Box<dyn Fn(&mut Redis, usize, usize) -> Call>;
+/// Makes what all calls of a size share.
+type Setup = Box<dyn Fn(&mut Redis, usize)>;
+
 /// One script at one size.
 struct Case {
-    name: &'static str,
+    name: String,
     source: &'static str,
     size: usize,
     /// What the first item of its answer must be.
     tag: &'static str,
-    /// Makes the data of call `n` and answers its keys and arguments.
-    prepare: fn(&mut Redis, usize, usize) -> Call,
-    /// Makes what all calls share.
-    setup: fn(&mut Redis, usize),
+    prepare: Prepare,
+    setup: Setup,
+}
+
+impl Case {
+    /// With something that all calls share.
+    fn after(self, setup: impl Fn(&mut Redis, usize) + 'static) -> Self {
+        Self { setup: Box::new(setup), ..self }
+    }
 }
 
 /// What a script is called with.
@@ -66,14 +76,21 @@ impl Call {
     }
 }
 
-const fn case(
-    name: &'static str,
+fn case(
+    name: impl Into<String>,
     source: &'static str,
     size: usize,
     tag: &'static str,
-    prepare: fn(&mut Redis, usize, usize) -> Call,
+    prepare: impl Fn(&mut Redis, usize, usize) -> Call + 'static,
 ) -> Case {
-    Case { name, source, size, tag, prepare, setup: |_, _| () }
+    Case {
+        name: name.into(),
+        source,
+        size,
+        tag,
+        prepare: Box::new(prepare),
+        setup: Box::new(|_, _| ()),
+    }
 }
 
 fn round_trip(c: &mut Criterion) {

@@ -14,34 +14,74 @@ fn fill(redis: &mut Redis, people: usize) {
     redis.run(&format!("SET seq {}", first + people));
 }
 
+/// People in line.
+const LENGTHS: [usize; 3] = [1_000, 100_000, 1_000_000];
+
 pub fn cases() -> Vec<Case> {
     let board = include_str!("../../lua/queue/board.lua");
     let enter = include_str!("../../lua/queue/enter.lua");
     let promote = include_str!("../../lua/queue/promote.lua");
-    let mut cases: Vec<Case> = [1_000, 100_000]
-        .map(|size| Case { setup: fill, ..case("queue/board", board, size, "board", read_board) })
-        .into();
-    for (name, size, prepare) in [
-        ("queue/enter, anonymous", 1, enter_anonymous as fn(&mut Redis, usize, usize) -> Call),
-        ("queue/enter, anonymous", 64, enter_anonymous),
-        ("queue/enter, named", 1, enter_named),
-        ("queue/enter, named", 64, enter_named),
-    ] {
-        let setup = |redis: &mut Redis, _| fill(redis, 100_000);
-        cases.push(Case { setup, ..case(name, enter, size, "entered", prepare) });
-    }
-    for size in [1, 64] {
-        cases.push(case("queue/promote", promote, size, "promoted", let_in));
+    let mut cases = Vec::new();
+    for length in LENGTHS {
+        // The size is how many dead numbers a board has to read.
+        for dead in [0, 1_000] {
+            let name = format!("queue/board, {length} waiting, dead");
+            cases.push(case(name, board, dead, "board", read_board).after(move |redis, dead| {
+                fill(redis, length);
+                die(redis, dead);
+            }));
+        }
+        for (kind, arrive) in
+            [("anonymous", enter_anonymous as fn(usize, usize) -> Call), ("named", enter_named)]
+        {
+            for size in [1, 16, 64] {
+                let name = format!("queue/enter, {kind}, {length} waiting");
+                let prepare = move |redis: &mut Redis, size, n| {
+                    // The line stays as long as it is.
+                    redis.run(&format!("ZREMRANGEBYRANK waiting {length} -1"));
+                    arrive(size, n)
+                };
+                let case = case(name, enter, size, "entered", prepare);
+                cases.push(case.after(move |redis, _| fill(redis, length)));
+            }
+        }
+        for size in [1, 64] {
+            let name = format!("queue/promote, {length} waiting");
+            let case = case(name, promote, size, "promoted", let_in);
+            cases.push(case.after(move |redis, _| fill(redis, length)));
+        }
     }
     let claim = include_str!("../../lua/queue/claim.lua");
     let leave = include_str!("../../lua/queue/leave.lua");
     let settle = include_str!("../../lua/queue/settle.lua");
     cases.push(case("queue/claim", claim, 1, "active", first_use));
     cases.push(case("queue/leave", leave, 1, "left", give_up));
-    cases.push(case("queue/settle", settle, 1, "settled", |_, _, _| {
-        Call::default().keys(&["seq", "run", "dead", "waiting", "epoch"]).arg(0)
+    cases.push(case("queue/settle, another process", settle, 1, "settled", settle_anew));
+    // What nearly every call finds.
+    let settled = case("queue/settle, nothing to do", settle, 1, "settled", settle_call);
+    cases.push(settled.after(|redis, _| {
+        fill(redis, 1_000);
+        let info = redis.call(&["INFO".into(), "server".into()]);
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        redis.run(&format!("SET run {}", run.expect("a run id").trim()));
     }));
     cases
+}
+
+/// Gives dead numbers to a line.
+fn die(redis: &mut Redis, dead: usize) {
+    for ordinal in 1..=dead {
+        redis.run(&format!("ZADD dead {ordinal} {}", 1_000_000 + 2 * ordinal));
+    }
+}
+
+fn settle_call(_: &mut Redis, _: usize, _: usize) -> Call {
+    Call::default().keys(&["seq", "run", "dead", "waiting", "epoch"]).arg(0)
+}
+
+fn settle_anew(redis: &mut Redis, size: usize, n: usize) -> Call {
+    redis.run("SET run another");
+    settle_call(redis, size, n)
 }
 
 fn read_board(_: &mut Redis, _: usize, _: usize) -> Call {
@@ -54,23 +94,23 @@ fn entering(n: usize) -> Call {
     Call::default().key(format!("group:{n}")).keys(&keys).arg(0).arg("e").arg(5_000)
 }
 
-fn enter_anonymous(_: &mut Redis, size: usize, n: usize) -> Call {
+fn enter_anonymous(size: usize, n: usize) -> Call {
     entering(n).arg(format!("-{size}"))
 }
 
-fn enter_named(_: &mut Redis, size: usize, n: usize) -> Call {
+fn enter_named(size: usize, n: usize) -> Call {
     (0..size).fold(entering(n), |call, arrival| call.arg(1 + n * size + arrival))
 }
 
+/// Lets the first of the line in; as many come to its end, so that it stays as long as it is.
 fn let_in(redis: &mut Redis, size: usize, n: usize) -> Call {
-    redis.run("DEL active pace waiting");
-    for place in 0..size {
-        let place = 1 + n * size + place;
-        redis.run(&format!("ZADD waiting {place} {place}:{place}"));
-    }
-    let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead", "sold"];
-    let call = Call::default().keys(&keys).arg("r").arg("e").arg(100_000).arg(10_000);
+    redis.run("DEL active");
+    let last = 1_000_000_000 + n * size;
+    let places = (last..last + size).map(|place| format!("{place} {place}:{place}"));
+    redis.run(&format!("ZADD waiting {}", places.collect::<Vec<_>>().join(" ")));
     redis.run("HSET pace at 1 credit 1000");
+    let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead", "sold"];
+    let call = Call::default().keys(&keys).arg("r").arg("e").arg(100_000).arg(size);
     call.arg(60_000).arg(0).arg(50).arg("token:")
 }
 

@@ -22,7 +22,6 @@ pub fn cases() -> Vec<Case> {
             "released",
             release,
         ),
-        ("seats/dates", include_str!("../../lua/seats/dates.lua"), [1, 40], "dates", dates),
         ("seats/sweep", include_str!("../../lua/seats/sweep.lua"), [1, 200], "swept", sweep),
         (
             "seats/restore",
@@ -41,9 +40,12 @@ pub fn cases() -> Vec<Case> {
     ] {
         cases.extend(sizes.map(|size| case(name, source, size, tag, prepare)));
     }
+    let of_dates = include_str!("../../lua/seats/dates.lua");
     cases.extend(
-        [50, 50_000]
-            .map(|size| Case { setup: sell_most, ..case("seats/list", list, size, "list", read) }),
+        [1, 40].map(|size| case("seats/dates", of_dates, size, "dates", dates).after(sell_some)),
+    );
+    cases.extend(
+        [50, 50_000].map(|size| case("seats/list", list, size, "list", read).after(sell_most)),
     );
     cases
 }
@@ -76,6 +78,15 @@ fn release(redis: &mut Redis, size: usize, n: usize) -> Call {
 fn dates(_: &mut Redis, size: usize, _: usize) -> Call {
     (0..size)
         .fold(Call::default(), |call, n| call.key(format!("sold:{n}")).key(format!("held:{n}")))
+}
+
+/// Of every date, half of 5,000 seats are sold and fifty are held.
+fn sell_some(redis: &mut Redis, dates: usize) {
+    for date in 0..dates {
+        redis.run(&format!("SETRANGE sold:{date} 0 {}", "U".repeat(5_000 / 8)));
+        let held = (1..=50).map(|seat| format!("{LATER} {seat}"));
+        redis.run(&format!("ZADD held:{date} {}", held.collect::<Vec<_>>().join(" ")));
+    }
 }
 
 fn sweep(redis: &mut Redis, size: usize, n: usize) -> Call {

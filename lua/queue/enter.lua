@@ -51,15 +51,18 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local named = {}
+-- Counted by hand below: # looks for the end of a list each time.
+local named, named_count = {}, 0
 for i = FIRST_ARRIVAL, #ARGV do
   if string.byte(ARGV[i]) ~= MINUS then
-    named[#named + 1] = ARGV[i]
+    named_count = named_count + 1
+    named[named_count] = ARGV[i]
   end
 end
-local places = #named > 0 and redis.call('HMGET', users, unpack(named)) or {}
+local places = named_count > 0 and redis.call('HMGET', users, unpack(named)) or {}
 
--- Decide first: who has a place, who gets a new one, which old places are over.
+-- Decide first: who has a place, who gets a new one, which old places are over. A place without
+-- an expiry waits.
 local place_of, expires_of, over = {}, {}, {}
 for i, user in ipairs(named) do
   local place = places[i]
@@ -68,7 +71,7 @@ for i, user in ipairs(named) do
     if expires_ms and expires_ms > now_ms then
       place_of[user], expires_of[user] = place, digits(expires_ms)
     elseif redis.call('ZSCORE', waiting, place .. ':' .. user) then
-      place_of[user], expires_of[user] = place, '0'
+      place_of[user] = place
     elseif expires_ms then
       over[#over + 1] = place
     end
@@ -90,7 +93,7 @@ local function next_place()
 end
 
 local before = redis.call('ZCARD', waiting)
-local entries, bindings, known, arrival, new = {}, {}, {}, 0, 0
+local entries, bindings, known, arrival, new, bound = {}, {}, {}, 0, 0, 0
 for i = FIRST_ARRIVAL, #ARGV do
   local user = ARGV[i]
   if string.byte(user) == MINUS then
@@ -106,14 +109,14 @@ for i = FIRST_ARRIVAL, #ARGV do
     if place then
       known[#known + 1] = arrival
       known[#known + 1] = place
-      known[#known + 1] = expires_of[user]
+      known[#known + 1] = expires_of[user] or '0'
     else
       place = next_place()
       entries[2 * new + 1], entries[2 * new + 2] = place, place .. ':' .. user
       new = new + 1
-      bindings[#bindings + 1] = user
-      bindings[#bindings + 1] = place
-      place_of[user], expires_of[user] = place, '0'
+      bindings[bound + 1], bindings[bound + 2] = user, place
+      bound = bound + 2
+      place_of[user] = place
     end
   end
 end
@@ -123,7 +126,7 @@ if new > 0 then
   redis.call('ZADD', waiting, 'NX', unpack(entries))
   redis.call('HINCRBY', stats, 'issued', new)
 end
-if #bindings > 0 then
+if bound > 0 then
   redis.call('HSET', users, unpack(bindings))
 end
 if #over > 0 then
