@@ -27,10 +27,14 @@ const WANTED: usize = 8;
 /// How long somebody waits for his turn.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What all clients know of the seats: those that are gone.
+/// A date, and the number of a seat.
+type Seat = (String, u32);
+
+/// What all clients know of the seats: which are still to be had, and which are gone.
 pub struct Market {
     concerts: Vec<ConcertSetup>,
-    free: Mutex<Vec<Vec<(String, u32)>>>,
+    free: Mutex<Vec<Vec<Seat>>>,
+    gone: Mutex<Vec<Vec<Seat>>>,
 }
 
 impl Market {
@@ -42,17 +46,28 @@ impl Market {
             };
             concert.dates.iter().rev().flat_map(seats).collect()
         });
-        Self { concerts: concerts.to_vec(), free: Mutex::new(free.collect()) }
+        let gone = Mutex::new(vec![Vec::new(); concerts.len()]);
+        Self { concerts: concerts.to_vec(), free: Mutex::new(free.collect()), gone }
     }
 
     /// The seats that everybody wants, the first last.
-    fn wanted(&self, concert: usize) -> Vec<(String, u32)> {
+    fn wanted(&self, concert: usize) -> Vec<Seat> {
         let free = self.free.lock();
         free[concert][free[concert].len().saturating_sub(WANTED)..].to_vec()
     }
 
-    fn gone(&self, concert: usize, date: &str, seat: u64) {
-        self.free.lock()[concert].retain(|(day, number)| day != date || u64::from(*number) != seat);
+    /// A seat that somebody has bought.
+    fn sold(&self, concert: usize, random: &mut StdRng) -> Option<Seat> {
+        self.gone.lock()[concert].choose(random).cloned()
+    }
+
+    fn is_gone(&self, concert: usize, date: &str, seat: u64) {
+        let mut free = self.free.lock();
+        let is_it = |(day, number): &Seat| day == date && u64::from(*number) == seat;
+        if let Some(at) = free[concert].iter().position(is_it) {
+            let seat = free[concert].remove(at);
+            self.gone.lock()[concert].push(seat);
+        }
     }
 }
 
@@ -239,7 +254,13 @@ impl Client {
 
     async fn reserve(&mut self, token: &str, reservations: &mut Vec<String>) {
         let wanted = self.market.wanted(self.concert);
-        let Some((date, first)) = wanted.choose(&mut self.random).cloned() else { return };
+        // Some try what they cannot have.
+        let first = if self.random.random_ratio(1, 8) {
+            self.market.sold(self.concert, &mut self.random)
+        } else {
+            wanted.choose(&mut self.random).cloned()
+        };
+        let Some((date, first)) = first else { return };
         let mut seats = vec![first];
         for (day, seat) in wanted {
             if day == date && !seats.contains(&seat) && self.random.random_ratio(1, 8) {
@@ -272,7 +293,11 @@ impl Client {
                     }
                 }
                 Outcome::Fail { code, body, .. } if code == "seat-sold" => {
-                    self.market.gone(self.concert, &date, body["seatNumber"].as_u64().unwrap_or(0));
+                    self.market.is_gone(
+                        self.concert,
+                        &date,
+                        body["seatNumber"].as_u64().unwrap_or(0),
+                    );
                 }
                 _ => {}
             }
@@ -286,8 +311,10 @@ impl Client {
 
     async fn charge(&mut self, token: &str) {
         let key = self.random.random_ratio(2, 3).then(|| self.new_key());
-        let amount = 500 * self.random.random_range(1..8);
         let (token, user) = (token.to_owned(), self.user);
+        // Some have more than they can spend, others too little for what they hold.
+        let unit = if user.is_multiple_of(3) { 100_000 } else { 500 };
+        let amount = unit * self.random.random_range(1..8);
         let call = Call::Charge { token: token.clone(), user, amount, key: key.clone() };
         let outcome = self.send(call.clone()).await;
         if key.is_none() {
@@ -328,7 +355,7 @@ impl Client {
             let Outcome::Ok { body, .. } = outcome else { continue };
             for seat in body["payments"].as_array().unwrap_or(&Vec::new()) {
                 let date = seat["concertDate"].as_str().unwrap_or_default();
-                self.market.gone(self.concert, date, seat["seatNumber"].as_u64().unwrap_or(0));
+                self.market.is_gone(self.concert, date, seat["seatNumber"].as_u64().unwrap_or(0));
             }
             if let Some(key) = key {
                 self.old_key = Some((user, key));

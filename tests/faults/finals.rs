@@ -56,6 +56,18 @@ pub async fn wait_for_rest(world: &World) -> anyhow::Result<()> {
     }
 }
 
+/// Waits until nobody is connected to a server through its proxy.
+pub async fn wait_for_silence(world: &World) -> anyhow::Result<()> {
+    let until = Instant::now() + READY_MAX;
+    while world.servers.iter().any(|server| server.from_clients.connections() > 0) {
+        if Instant::now() > until {
+            bail!("connections of clients stay open");
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 /// Asks every server for the balance and the seats of every user, and for the lists of free seats.
 pub async fn read_through_api(world: &World, api: &Api, client: u32) -> anyhow::Result<()> {
     let database = world.database().await?;

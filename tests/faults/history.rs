@@ -157,14 +157,20 @@ pub struct FaultSpan {
     pub loss: bool,
 }
 
-/// How many tokens of a concert were active, as Redis counted: `ZCOUNT active (now +inf`.
+/// The tokens of a concert in one moment, as Redis counted them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sample {
     pub at_us: u64,
     pub concert: u32,
+    /// `ZCOUNT active (now +inf`.
     pub active: u64,
     /// The capacity in force at that moment.
     pub capacity: u64,
+    /// All that were ever given, by the counters.
+    pub issued: u64,
+    /// What became of them: waiting, active or kept as such until they are swept, and by the
+    /// counters expired, consumed and left.
+    pub accounted: u64,
 }
 
 /// What was there when everything had healed and come to rest.
@@ -248,12 +254,11 @@ pub struct RedisFinals {
     pub without_ttl: Vec<String>,
 }
 
-/// One server, before the load and at rest after it (R3, X2, X4). What was not measured is `None`.
+/// One server, at the start of its process and at rest after the load (R3, X2, X4). What was not
+/// measured is `None`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ServerFinals {
     pub server: usize,
-    /// The process lived from the start, so that `before` and `after` compare.
-    pub same_process: bool,
     pub resident_kb: Option<Span>,
     /// Open sockets and files: `/proc/<pid>/fd`.
     pub descriptors: Option<Span>,
@@ -265,7 +270,7 @@ pub struct ServerFinals {
     pub pool_answered: Option<(u64, u64)>,
 }
 
-/// A quantity before and after the load.
+/// A quantity at the start and at rest after the load.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Span {
     pub before: u64,

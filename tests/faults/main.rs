@@ -97,10 +97,10 @@ async fn run(options: &Options) -> anyhow::Result<PathBuf> {
     let world = Arc::new(World::start(options.seed, SERVERS, &folder).await?);
     recorder.note(Entry::Setup(world.setup.clone()));
     finals::wait_for_rest(&world).await?;
-    let before = measures::sizes(&world)?;
 
-    let addresses = world.servers.iter().map(|server| server.from_clients.address()).collect();
-    let api = Api::new(addresses, recorder.clone())?;
+    let addresses: Vec<_> =
+        world.servers.iter().map(|server| server.from_clients.address()).collect();
+    let api = Api::new(addresses.clone(), recorder.clone())?;
     let sampler = tokio::spawn(sampler::run(Arc::clone(&world), recorder.clone()));
     let market = Arc::new(Market::new(&world.setup.concerts));
     let stop = CancellationToken::new();
@@ -120,7 +120,11 @@ async fn run(options: &Options) -> anyhow::Result<PathBuf> {
     sampler.abort();
     let _ = sampler.await;
     let mut finals = finals::read_stores(&world, &recorder).await?;
-    finals.servers = measures::servers(&world, &api, &before).await?;
+    // What the clients keep open is theirs.
+    drop(api);
+    finals::wait_for_silence(&world).await?;
+    let api = Api::new(addresses, recorder.clone())?;
+    finals.servers = measures::servers(&world, &api).await?;
     finals.repeats = measures::repeats(&world).await?;
     recorder.note(Entry::Finals(Box::new(finals)));
     drop((api, recorder));

@@ -6,7 +6,6 @@ use sqlx::PgPool;
 
 use crate::api::Api;
 use crate::history::{Call, Outcome, Repeat, ServerFinals, Span};
-use crate::processes::ServerProcess;
 use crate::recorder::Sender;
 use crate::wire::Wire;
 use crate::world::{POOL, World};
@@ -14,39 +13,15 @@ use crate::world::{POOL, World};
 /// A user of nobody's, for asking.
 const ASKER: u64 = 900_000;
 
-/// Resident memory in KiB, open files, threads.
-pub type Size = [u64; 3];
-
-/// The sizes of all servers, which all run.
-pub fn sizes(world: &World) -> anyhow::Result<Vec<Size>> {
-    world.servers.iter().map(|server| size(&server.process)).collect()
-}
-
-fn size(process: &ServerProcess) -> anyhow::Result<Size> {
-    let pid = process.pid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let number = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.trim().trim_end_matches(" kB").parse::<u64>()
-    };
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-    Ok([number("VmRSS:")?, u64::try_from(files)?, number("Threads:")?])
-}
-
-/// Each server beside what it was before the load.
-pub async fn servers(
-    world: &World,
-    api: &Api,
-    before: &[Size],
-) -> anyhow::Result<Vec<ServerFinals>> {
+/// Each server beside what it was at its start. Nobody may be connected to it.
+pub async fn servers(world: &World, api: &Api) -> anyhow::Result<Vec<ServerFinals>> {
     let mut finals = Vec::new();
-    for (index, (server, before)) in world.servers.iter().zip(before).enumerate() {
+    for (index, server) in world.servers.iter().enumerate() {
         let process = &server.process;
-        let after = size(process)?;
+        let (before, after) = (process.size_at_start(), process.size()?);
         let span = |at: usize| Some(Span { before: before[at], after: after[at] });
         finals.push(ServerFinals {
             server: index,
-            same_process: process.starts() == 1,
             resident_kb: span(0),
             descriptors: span(1),
             threads: span(2),

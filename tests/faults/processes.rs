@@ -5,7 +5,6 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +20,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// How long a server may take from SIGTERM to its end: its own limit is 10 s.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
+/// Resident memory in KiB, open files, threads.
+pub type Size = [u64; 3];
+
 /// A server process and how to start it.
 pub struct ServerProcess {
     pub name: String,
@@ -28,15 +30,15 @@ pub struct ServerProcess {
     pub log: PathBuf,
     settings: Vec<(String, String)>,
     child: Mutex<Option<Child>>,
-    starts: AtomicU32,
+    size_at_start: Mutex<Size>,
 }
 
 impl ServerProcess {
     /// One that is not started yet; `settings` are variables of its environment.
     pub fn new(name: &str, log: PathBuf, settings: Vec<(String, String)>) -> anyhow::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let (child, starts) = (Mutex::new(None), AtomicU32::new(0));
-        Ok(Self { name: name.to_owned(), address, log, settings, child, starts })
+        let (child, size_at_start) = (Mutex::new(None), Mutex::new([0; 3]));
+        Ok(Self { name: name.to_owned(), address, log, settings, child, size_at_start })
     }
 
     /// Starts it and waits until it listens, whatever its stores do. With `crash_at` it kills
@@ -54,10 +56,12 @@ impl ServerProcess {
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         let child = command.spawn().context("cannot start a server")?;
-        self.starts.fetch_add(1, Ordering::Relaxed);
         *self.child.lock() = Some(child);
         for _ in 0..1000 {
             if tokio::net::TcpStream::connect(self.address).await.is_ok() {
+                if let Ok(size) = self.size() {
+                    *self.size_at_start.lock() = size;
+                }
                 return Ok(());
             }
             if !self.is_running() {
@@ -73,9 +77,21 @@ impl ServerProcess {
         self.child.lock().as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// How often it was started.
-    pub fn starts(&self) -> u32 {
-        self.starts.load(Ordering::Relaxed)
+    /// What it uses now.
+    pub fn size(&self) -> anyhow::Result<Size> {
+        let pid = self.pid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim().trim_end_matches(" kB").parse::<u64>()
+        };
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+        Ok([number("VmRSS:")?, u64::try_from(files)?, number("Threads:")?])
+    }
+
+    /// What it used when it listened.
+    pub fn size_at_start(&self) -> Size {
+        *self.size_at_start.lock()
     }
 
     /// Its process id, if it runs.

@@ -1,4 +1,4 @@
-//! Counts the active tokens of every concert again and again, by Redis' own clock.
+//! Counts the tokens of every concert again and again, by Redis' own clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,15 @@ use crate::world::World;
 /// How often it counts.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// One step, so that the clock does not go on between the two: a token that ends meanwhile may have
-/// a successor already.
+/// One step, so that neither the clock nor anybody goes on between two counts.
 const COUNT: &str = "local t = redis.call('TIME') \
     local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)) \
-    return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')";
+    local waiting, active, stats = KEYS[1], KEYS[2], KEYS[3] \
+    local count = redis.call('HMGET', stats, 'issued', 'expired', 'consumed', 'left') \
+    for i = 1, 4 do count[i] = tonumber(count[i] or 0) end \
+    local there = redis.call('ZCARD', waiting) + redis.call('ZCARD', active) \
+    return { redis.call('ZCOUNT', active, '(' .. now, '+inf'), count[1], \
+        there + count[2] + count[3] + count[4] }";
 
 /// Counts until it is aborted; while Redis is away there is nothing to count.
 pub async fn run(world: Arc<World>, recorder: Recorder) {
@@ -37,16 +41,19 @@ pub async fn run(world: Arc<World>, recorder: Recorder) {
 
 async fn count(wire: &mut Wire, world: &World, recorder: &Recorder) -> std::io::Result<()> {
     for concert in &world.setup.concerts {
-        let key = format!("{{c{}}}:active", concert.id);
-        wire.write(&["EVAL", COUNT, "1", &key]).await?;
+        let key = |rest| format!("{{c{}}}:{rest}", concert.id);
+        let [waiting, active, stats] = ["waiting", "active", "stats"].map(key);
+        wire.write(&["EVAL", COUNT, "3", &waiting, &active, &stats]).await?;
     }
     for concert in &world.setup.concerts {
-        let active = wire.read().await?.int()?;
+        let [active, issued, accounted] = wire.read().await?.counts()?[..] else { continue };
         recorder.note(Entry::Sample(Sample {
             at_us: recorder.now_us(),
             concert: concert.id,
-            active: u64::try_from(active).unwrap_or(0),
+            active,
             capacity: concert.capacity,
+            issued,
+            accounted,
         }));
     }
     Ok(())

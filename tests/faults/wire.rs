@@ -48,6 +48,15 @@ impl Reply {
         }
     }
 
+    /// A list of counts.
+    pub fn counts(&self) -> io::Result<Vec<u64>> {
+        let count = |item: &Self| u64::try_from(item.int()?).map_err(|_| item.unexpected());
+        match self {
+            Self::List(items) => items.iter().map(count).collect(),
+            _ => Err(self.unexpected()),
+        }
+    }
+
     /// A flat list of pairs (HGETALL, ZRANGE … WITHSCORES).
     pub fn pairs(&self) -> io::Result<Vec<(String, String)>> {
         let texts = self.texts()?;

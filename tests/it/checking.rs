@@ -179,6 +179,8 @@ fn sale() -> History {
         concert: CONCERT,
         active: 2,
         capacity: 2,
+        issued: 4,
+        accounted: 4,
     };
     sale.samples = (4..20).map(sample).collect();
     sale
@@ -233,13 +235,11 @@ fn finals() -> Finals {
             now_ms: 1_000_000,
             sold: [(DATE.to_owned(), vec![1])].into(),
             active: [(2, 2_000_000), (3, 2_000_000), (4, 2_000_000)].into(),
-            stats: [("issued".to_owned(), 4), ("consumed".to_owned(), 1)].into(),
             without_ttl: vec!["{c1}:seq".to_owned(), format!("{{c1}}:sold:{DATE}")],
             ..RedisFinals::default()
         }],
         servers: vec![ServerFinals {
             server: 0,
-            same_process: true,
             resident_kb: span,
             descriptors: span,
             threads: span,
@@ -296,7 +296,7 @@ type Break = fn(&mut History);
 #[case("Q4", |h: &mut History| h.add(30.0, poll(1), standing("active", 0)))]
 #[case("Q5", |h: &mut History| h.add(20.0, poll(2), standing("waiting", 1)))]
 #[case("Q6", |h: &mut History| h.add(9.8, reserve(3, 3, 2), held(2, "r3")))]
-#[case("Q7", |h: &mut History| { h.finals.redis[0].stats.insert("issued".to_owned(), 5); })]
+#[case("Q7", |h: &mut History| h.samples[1].issued = 5)]
 #[case("Q8", |h: &mut History| h.samples.iter_mut().for_each(|sample| sample.active = 1))]
 #[case("A1", |h: &mut History| h.finals.payments.clear())]
 #[case("A2", |h: &mut History| h.answer(11.0, ok(json!({ "holds": [], "owned": [] }))))]
@@ -374,6 +374,30 @@ fn what_has_no_clear_answer_may_have_happened_or_not() {
     }
     history.answer(30.0, fail(503, "overloaded"));
     assert_ne!(history.verdict("M8").violations, [""; 0], "it was said not to have happened");
+}
+
+#[test]
+fn whoever_polls_sooner_than_told_may_see_his_position_grow() {
+    let mut history = sale();
+    let told = |position: u64| {
+        ok(json!({ "status": "waiting", "queuePosition": position, "pollAfter": 4.0 }))
+    };
+    history.add(20.0, poll(3), told(1));
+    history.add(24.0, poll(3), told(2));
+    assert_eq!(history.verdict("Q3").violations, [""; 0], "asked 0.1 s too soon");
+    history.add(24.1, poll(3), told(2));
+    assert_ne!(history.verdict("Q3").violations, [""; 0], "asked when told");
+}
+
+#[test]
+fn a_token_that_may_have_bought_may_be_gone() {
+    let mut history = sale();
+    let unclear = Outcome::Info { reason: "reset".to_owned(), status: None, retry_after: None };
+    history.answer(19.0, fail(401, "token-expired"));
+    assert_ne!(history.verdict("A2").violations, [""; 0]);
+    let call = Call::Pay { token: token(3), user: 3, key: None };
+    history.add(18.8, call, unclear);
+    assert_eq!(history.verdict("A2").violations, [""; 0]);
 }
 
 #[test]

@@ -53,8 +53,10 @@ fn a2(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("A2");
     let setup = &index.history.setup;
     for ops in index.by_place.values() {
-        let left = ops.iter().filter(|op| matches!(op.call, Call::Leave { .. }));
-        let left_us = left.filter(|op| refusal(op).is_none()).map(|op| op.invoked_us).min();
+        // Whoever has left or bought has no place any more.
+        let given_up =
+            ops.iter().filter(|op| matches!(op.call, Call::Leave { .. } | Call::Pay { .. }));
+        let given_up_us = given_up.filter(|op| refusal(op).is_none()).map(|op| op.invoked_us).min();
         let waited: Vec<_> = ops.iter().filter(|op| state(op) == Some(State::Waiting)).collect();
         for gone in
             ops.iter().filter(|op| refusal(op).is_some_and(|(_, code)| code == "token-expired"))
@@ -63,8 +65,8 @@ fn a2(index: &Index) -> Verdict {
             let Some(last) = before.max_by_key(|op| op.invoked_us) else { continue };
             let lives_until_us =
                 (last.invoked_us + setup.claim_ttl_us).saturating_sub(setup.board_age_us);
-            let may_have_left = left_us.is_some_and(|at_us| at_us <= gone.returned_us);
-            if !may_have_left && !index.loss_between(last.invoked_us, gone.returned_us) {
+            let given_up = given_up_us.is_some_and(|at_us| at_us <= gone.returned_us);
+            if !given_up && !index.loss_between(last.invoked_us, gone.returned_us) {
                 verdict.expect(gone.returned_us > lives_until_us, || {
                     format!("operation {} lost the place of operation {}", gone.id, last.id)
                 });
@@ -347,7 +349,7 @@ fn x3(index: &Index) -> Verdict {
 /// Memory, connections and threads return to where they were.
 fn x4(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("X4");
-    for server in index.history.finals.servers.iter().filter(|server| server.same_process) {
+    for server in &index.history.finals.servers {
         let spans = [
             ("kB of memory", server.resident_kb, 65_536),
             ("descriptors", server.descriptors, 16),
