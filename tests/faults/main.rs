@@ -47,7 +47,7 @@ use schedule::Schedule;
 use world::World;
 
 const SERVERS: usize = 3;
-const CLIENTS: u32 = 48;
+const CLIENTS: u32 = 80;
 
 /// What the command line asks for.
 struct Options {

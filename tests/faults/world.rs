@@ -145,9 +145,9 @@ fn setup(seed: u64, servers: usize) -> Setup {
         seed,
         // The last one is soon sold out.
         concerts: vec![
-            concert(1, 12, 120, 12),
-            concert(2, 12, 120, 12),
-            concert(3, 12, 120, 12),
+            concert(1, 12, 120, 20),
+            concert(2, 12, 120, 20),
+            concert(3, 12, 120, 20),
             concert(4, 1, 12, 4),
         ],
         servers: (1..=servers).map(|number| format!("server-{number}")).collect(),

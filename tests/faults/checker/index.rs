@@ -76,6 +76,8 @@ pub struct Index<'a> {
     pub owned: HashMap<&'a str, Vec<&'a OwnedRow>>,
     /// Requests by the place that their token names.
     pub by_place: HashMap<Place, Vec<&'a Op>>,
+    /// Charges and payments by their user and key.
+    pub by_key: HashMap<(u64, &'a str), Vec<&'a Op>>,
 }
 
 impl<'a> Index<'a> {
@@ -84,6 +86,12 @@ impl<'a> Index<'a> {
         for op in &history.ops {
             if let Some(place) = token_of(op).and_then(place_of) {
                 by_place.entry(place).or_default().push(op);
+            }
+        }
+        let mut by_key: HashMap<_, Vec<&Op>> = HashMap::new();
+        for op in &history.ops {
+            if let Some(key) = key_of(op) {
+                by_key.entry(key).or_default().push(op);
             }
         }
         let mut owned: HashMap<&str, Vec<&OwnedRow>> = HashMap::new();
@@ -97,6 +105,7 @@ impl<'a> Index<'a> {
             payments: history.finals.payments.iter().map(|row| (row.id.as_str(), row)).collect(),
             owned,
             by_place,
+            by_key,
             history,
         }
     }
@@ -108,6 +117,11 @@ impl<'a> Index<'a> {
                 && fault.from_us <= to_us
                 && from_us <= fault.to_us
         })
+    }
+
+    /// The requests that were sent with this key of this user.
+    pub fn requests_with(&self, user: u64, key: &str) -> &[&'a Op] {
+        self.by_key.get(&(user, key)).map_or(&[], Vec::as_slice)
     }
 
     pub fn requests_of(&self, place: Place) -> &[&'a Op] {
@@ -129,6 +143,16 @@ pub fn token_of(op: &Op) -> Option<&str> {
         | Call::Balance { token, .. }
         | Call::Pay { token, .. }
         | Call::Reservations { token, .. } => Some(token),
+    }
+}
+
+/// The user and key of a charge or a payment that has one.
+pub fn key_of(op: &Op) -> Option<(u64, &str)> {
+    match &op.call {
+        Call::Charge { user, key: Some(key), .. } | Call::Pay { user, key: Some(key), .. } => {
+            Some((*user, key))
+        }
+        _ => None,
     }
 }
 

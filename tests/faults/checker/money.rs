@@ -188,7 +188,6 @@ fn m8(index: &Index) -> Verdict {
 /// if another request may have left the same.
 pub fn left_behind(index: &Index, refused: &Op) -> Option<String> {
     let finals = &index.history.finals;
-    let others = || index.history.ops.iter().filter(|op| refusal(op).is_none());
     let (by, key) = match &refused.call {
         Call::Charge { user, key, .. } | Call::Pay { user, key, .. } => (*user, key.as_ref()),
         _ => return None,
@@ -196,11 +195,7 @@ pub fn left_behind(index: &Index, refused: &Op) -> Option<String> {
     let mut left = Vec::new();
     let mut compared = false;
     if let Some(key) = key {
-        let shared = others().any(|op| match &op.call {
-            Call::Charge { user, key: Some(other), .. }
-            | Call::Pay { user, key: Some(other), .. } => *user == by && other == key,
-            _ => false,
-        });
+        let shared = index.requests_with(by, key).iter().any(|op| refusal(op).is_none());
         compared |= !shared;
         if !shared && finals.idempotency_keys.iter().any(|row| row.user == by && row.key == *key) {
             left.push("its key");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Verdict;
-use super::index::{Index, Paid, is_ok, ok_body, refusal};
+use super::index::{Index, Paid, is_ok, ok_body, place_of, refusal, token_of};
 use crate::history::{Call, Op};
 
 pub fn check(index: &Index) -> Vec<Verdict> {
@@ -46,30 +46,20 @@ fn by_key<'i>(index: &'i Index) -> BTreeMap<(u64, &'i str), Vec<&'i Paid<'i>>> {
     by_key
 }
 
-/// User, key and the body that the key stands for.
-fn keyed(op: &Op) -> Option<(u64, &str, Option<i64>)> {
+/// The body that a key stands for: an amount, or none of a payment.
+fn amount(op: &Op) -> Option<i64> {
     match &op.call {
-        Call::Charge { user, key: Some(key), amount, .. } => Some((*user, key, Some(*amount))),
-        Call::Pay { user, key: Some(key), .. } => Some((*user, key, None)),
+        Call::Charge { amount, .. } => Some(*amount),
         _ => None,
     }
 }
 
-/// Who used a key, and with what body.
-type Use<'a> = (&'a Op, Option<i64>);
-
 /// The same key with another body is refused with 422, and does nothing (see M8).
 fn d2(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("D2");
-    let mut by_key: HashMap<(u64, &str), Vec<Use>> = HashMap::new();
-    for op in &index.history.ops {
-        if let Some((user, key, body)) = keyed(op) {
-            by_key.entry((user, key)).or_default().push((op, body));
-        }
-    }
-    for ((user, key), ops) in by_key {
-        for (first, body) in ops.iter().filter(|(op, _)| is_ok(op)) {
-            for (other, _) in ops.iter().filter(|(_, other)| other != body) {
+    for ((user, key), ops) in &index.by_key {
+        for first in ops.iter().filter(|op| is_ok(op)) {
+            for other in ops.iter().filter(|other| amount(other) != amount(first)) {
                 let later = first.returned_us < other.invoked_us;
                 let wrong = matches!(refusal(other), Some((400 | 402 | 404 | 409, _)));
                 verdict.expect(!(is_ok(other) || later && wrong), || {
@@ -83,13 +73,8 @@ fn d2(index: &Index) -> Verdict {
 
 /// Whether the key of a payment was sent with the token of another place, too.
 fn key_is_shared(index: &Index, paid: &Paid) -> bool {
-    paid.key.is_some_and(|key| {
-        index.history.ops.iter().any(|op| {
-            matches!(&op.call, Call::Pay { user, key: Some(other), token }
-                if *user == paid.user && other == key
-                    && super::index::place_of(token) != Some(paid.place))
-        })
-    })
+    let same = paid.key.map_or(&[][..], |key| index.requests_with(paid.user, key));
+    same.iter().any(|op| token_of(op).and_then(place_of) != Some(paid.place))
 }
 
 /// Any number of attempts with one token: one payment, equal answers, also once it is consumed.

@@ -189,7 +189,7 @@ fn s7(index: &Index) -> Verdict {
                 && op.returned_us <= hold.payable_until_us
         });
         let Some(hold) = covering else { continue };
-        let key_is_new = key.as_ref().is_none_or(|key| !used_elsewhere(index, op, *user, key));
+        let key_is_new = key.as_ref().is_none_or(|key| index.requests_with(*user, key).len() == 1);
         if !key_is_new
             || index.loss_between(hold.op.invoked_us, op.returned_us)
             || surely_has(index, *user, op.invoked_us) < possible_price(index, place)
@@ -200,15 +200,6 @@ fn s7(index: &Index) -> Verdict {
         verdict.expect(!refused, || format!("operation {} was refused: {:?}", op.id, op.outcome));
     }
     verdict
-}
-
-fn used_elsewhere(index: &Index, this: &Op, by: u64, with: &str) -> bool {
-    index.history.ops.iter().filter(|op| op.id != this.id).any(|op| match &op.call {
-        Call::Pay { user, key: Some(key), .. } | Call::Charge { user, key: Some(key), .. } => {
-            *user == by && key == with
-        }
-        _ => false,
-    })
 }
 
 /// The least that a user can have had: what surely came in, less all that may have gone out.
