@@ -29,7 +29,7 @@ loadtest: ## 3,000 people for 50 seats; installs k6 when it is missing (SMOKE=1 
 	@scripts/setup.sh k6
 	loadtest/run.sh
 
-loadtest-crash: ## The same with kill -9 in the middle (CRASH=server: the server only; else the stores go down too)
+loadtest-crash: ## The same with kill -9 in the middle (CRASH=server, redis or postgres: of that alone; else of all)
 	@scripts/setup.sh k6
 	CRASH=$(or $(CRASH),all) loadtest/run.sh
 

@@ -4,8 +4,10 @@
 #
 #   loadtest/run.sh                 the full size: 3,000 arrivals in 15 s for 50 seats
 #   SMOKE=1 loadtest/run.sh         300 arrivals in 5 s on a debug build, as a quick check
-#   CRASH=server loadtest/run.sh    kill -9 of the server in the middle, a new one takes over
-#   CRASH=all loadtest/run.sh       the same, and both stores go down and come back with it
+#   CRASH=server loadtest/run.sh    two servers, kill -9 of one in the middle; a new one joins the other
+#   CRASH=redis loadtest/run.sh     two servers, kill -9 of Redis, which is started again from its file
+#   CRASH=postgres loadtest/run.sh  two servers, kill -9 of PostgreSQL, which is started again
+#   CRASH=all loadtest/run.sh       one server, kill -9 of it and of both stores
 #   SAVE=1 loadtest/run.sh          keep the report under loadtest/runs/
 #   SCRIPT=queue_spike loadtest/run.sh   another script: queue_spike, poll_storm, seat_contention, soak
 #
@@ -19,7 +21,11 @@ say() { echo "loadtest: $*" >&2; }
 SMOKE=${SMOKE:-0}
 CRASH=${CRASH:-no}
 SAVE=${SAVE:-0}
-case $CRASH in no | server | all) ;; 1) CRASH=all ;; *) die "CRASH must be server or all" ;; esac
+case $CRASH in
+  no | server | redis | postgres | all) ;;
+  1) CRASH=all ;;
+  *) die "CRASH must be server, redis, postgres or all" ;;
+esac
 
 SCRIPT=${SCRIPT:-ticket_open}
 [ "$SCRIPT" = ticket_open ] || [ "$CRASH" = no ] || die "CRASH is for ticket_open only"
@@ -93,7 +99,7 @@ onsale=${CARGO_TARGET_DIR:-target}/$built/onsale
 folder=$(mktemp -d "${ONSALE_LOADTEST_TMP:-/tmp}/onsale-load.XXXXXX")
 chmod 711 "$folder"
 data=$folder/data
-dev='' serve='' k6_pid=''
+dev='' servers=() k6_pid=''
 
 stop() { # stop <pid>
   [ -n "$1" ] || return 0
@@ -102,7 +108,7 @@ stop() { # stop <pid>
 }
 cleanup() {
   stop "$k6_pid"
-  stop "$serve"
+  for server in ${servers[@]+"${servers[@]}"}; do stop "$server"; done
   stop "$dev"
   if [ "${KEEP:-0}" = 1 ]; then say "kept: $folder"; else rm -rf "$folder"; fi
 }
@@ -111,15 +117,15 @@ trap 'exit 130' INT TERM
 
 export ONSALE_CAPACITY=$CAPACITY ONSALE_BATCH=$BATCH ONSALE_CONCERTS=${ONSALE_CONCERTS:-concerts.toml}
 
-# Starts in the background and waits until it is ready; sets $pid and $url.
+# Starts in the background and waits until it is ready; sets $pid and $url. Each start has a name of
+# its own: that its log names the address shows that this very one listens.
 start() { # start <name> <address> <command...>
   local name=$1 address=$2 log=$folder/$1.log
   shift 2
   "$@" --listen "$address" >>"$log" 2>&1 &
   pid=$!
   for _ in $(seq 300); do
-    url=$address
-    [ "$address" != 127.0.0.1:0 ] || url=$(sed -n 's/.*\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$log" | tail -1)
+    url=$(sed -n 's/.*\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$log" | tail -1)
     [ -z "$url" ] || url=http://$url
     if [ -n "$url" ] && curl -sf -o "$folder/ready" "$url/readyz"; then return 0; fi
     kill -0 "$pid" 2>/dev/null || { cat "$log" >&2; die "$name ended"; }
@@ -135,18 +141,60 @@ target=$url
 redis() { redis-cli -s "$data/redis/redis.sock" "$@"; }
 sql() { psql -X -q -A -t -v ON_ERROR_STOP=1 -h "$data/postgres" -p 5432 -U onsale -d onsale "$@"; }
 
-# The server that is killed alone must be another process than the one that keeps the stores.
+# Whoever is killed alone must be another process than the one that keeps the stores: servers of their
+# own, which share a port.
 serve_on() { # serve_on <address>
-  start serve "$1" env \
+  start "serve-$((${#servers[@]} + 1))" "$1" env \
     ONSALE_REDIS_URL="redis+unix://$data/redis/redis.sock" \
     ONSALE_DATABASE_URL="postgres://onsale@localhost/onsale?host=$data/postgres&port=5432&sslmode=disable" \
     ONSALE_TOKEN_KEY="$(cat "$data/token-key")" ONSALE_TRUST_USER_IDS=true ONSALE_DEFAULT_CONCERT=1 \
-    ONSALE_ARRIVALS_PER_ADDRESS=0 ONSALE_POLLS_PER_ADDRESS=0 \
+    ONSALE_ARRIVALS_PER_ADDRESS=0 ONSALE_POLLS_PER_ADDRESS=0 ONSALE_REUSE_PORT=true \
     "$onsale" serve
-  serve=$pid
+  servers+=("$pid")
   target=$url
 }
-[ "$CRASH" != server ] || serve_on 127.0.0.1:0
+case $CRASH in
+  server | redis | postgres)
+    serve_on 127.0.0.1:0
+    serve_on "${target#http://}"
+    ;;
+esac
+
+# Kills what CRASH says, and waits until everything is ready again.
+crash() {
+  local address=${target#http://} killed
+  case $CRASH in
+    server) killed=${servers[0]} ;;
+    all) killed=$dev ;;
+    *) killed=$(store_pid) ;;
+  esac
+  kill -9 "$killed"
+  wait "$killed" 2>/dev/null || true
+  case $CRASH in
+    server)
+      servers[0]=''
+      serve_on "$address"
+      ;;
+    all)
+      start dev-again "$address" "$onsale" dev --data "$data"
+      dev=$pid
+      ;;
+    *)
+      # `onsale dev` starts it again.
+      for _ in $(seq 300); do
+        [ "$(store_pid)" = "$killed" ] || ! curl -sf -o "$folder/ready" "$target/readyz" || return 0
+        sleep 0.1
+      done
+      die "$CRASH was not back within 30 s"
+      ;;
+  esac
+}
+store_pid() {
+  case $CRASH in
+    redis) cat "$data/redis/redis.pid" ;;
+    postgres) head -1 "$data/postgres/data/postmaster.pid" ;;
+  esac 2>/dev/null || true
+}
 
 # ---- k6 ----
 
@@ -184,23 +232,20 @@ else
   done
   sleep "$CRASH_AFTER_SECONDS"
   loadtest/check-stores.sh no-key-scans "$data" || status=1
-  if [ "$CRASH" = server ]; then killed=$serve; else killed=$dev; fi
+  case $CRASH in
+    server) what='one of two servers' ;;
+    redis) what='Redis, under two servers,' ;;
+    postgres) what='PostgreSQL, under two servers,' ;;
+    all) what='the server and the end of both stores' ;;
+  esac
   {
     printf "\n## The crash\n\n"
-    echo "kill -9 of $([ "$CRASH" = all ] && echo 'the server and the end of both stores' || echo 'the server') $CRASH_AFTER_SECONDS s after the first arrival, with $(sql -c 'select count(*) from owned_seats') seats sold."
+    echo "kill -9 of $what $CRASH_AFTER_SECONDS s after the first arrival, with $(sql -c 'select count(*) from owned_seats') seats sold."
   } >"$results/crash.md"
-  say "kill -9"
-  kill -9 "$killed"
-  wait "$killed" 2>/dev/null || true
-  address=${target#http://}
+  say "kill -9 of $what"
   before=$(date +%s)
-  if [ "$CRASH" = server ]; then
-    serve_on "$address"
-  else
-    start dev "$address" "$onsale" dev --data "$data"
-    dev=$pid
-  fi
-  echo "A new one was ready $(($(date +%s) - before)) s later." >>"$results/crash.md"
+  crash
+  echo "Everything was ready again $(($(date +%s) - before)) s later." >>"$results/crash.md"
   wait "$k6_pid" || status=$?
   k6_pid=''
 fi

@@ -15,6 +15,7 @@ use crate::queue::TokenKeys;
 use crate::{postgres, telemetry};
 
 /// Starts private stores in `data`, migrates, serves until SIGINT or SIGTERM, and stops the stores.
+/// A store that ends meanwhile is started again.
 ///
 /// # Errors
 ///
@@ -37,7 +38,10 @@ pub async fn command(
     println!("Starting a private Redis and PostgreSQL in {} …", data.display());
     let options = StoresOptions { dir: Some(data), reset, durability: Durability::Durable };
     let stores = LocalStores::start(options).await?;
-    let served = serve_from(&stores, resolver, stop).await;
+    let served = tokio::select! {
+        served = serve_from(&stores, resolver, stop) => served,
+        never = stores.keep_running() => match never {},
+    };
     let stopped = stores.stop().await;
     served?;
     Ok(stopped?)

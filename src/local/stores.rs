@@ -1,12 +1,17 @@
 //! Both stores together.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use super::folder::DataFolder;
 use super::postgres::{LocalPostgres, PostgresOptions};
 use super::redis::{LocalRedis, RedisOptions};
+
+/// How often it is looked whether a store still runs.
+const LOOK_AFTER: Duration = Duration::from_millis(200);
 
 /// How much the stores take care of their data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +74,31 @@ impl LocalStores {
         self.redis.folder()
     }
 
+    /// Starts a store again when it has ended by itself, on the same data and addresses, as a
+    /// supervisor does. Never ends.
+    pub async fn keep_running(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK_AFTER).await;
+            if self.redis.pid().is_none() {
+                report("Redis", self.redis.restart().await);
+            }
+            if self.postgres.pid().is_none() {
+                report("PostgreSQL", self.postgres.restart().await);
+            }
+        }
+    }
+
     /// Stops both in order.
     pub async fn stop(&self) -> anyhow::Result<()> {
         let (redis, postgres) = tokio::join!(self.redis.stop(), self.postgres.stop());
         redis.and(postgres)
+    }
+}
+
+fn report(store: &str, restarted: anyhow::Result<()>) {
+    match restarted {
+        Ok(()) => tracing::warn!(store, "a store had ended and was started again"),
+        Err(error) => tracing::error!(store, ?error, "a store has ended and cannot be started"),
     }
 }
 

@@ -37,6 +37,31 @@ async fn a_redis_without_one_comes_back_empty_and_its_settings_hold() {
 }
 
 #[tokio::test]
+async fn killed_stores_that_are_kept_running_come_back_with_what_they_held() {
+    let options = StoresOptions { dir: None, reset: false, durability: Durability::Durable };
+    let stores = LocalStores::start(options).await.expect("stores");
+    let url = stores.postgres.url();
+    assert_eq!(ask(&stores.redis, "SET place 7").await, "+OK");
+    run(&url, "create table t(n int); insert into t values (7)").await;
+
+    stores.redis.kill().await;
+    stores.postgres.kill().await;
+    let back = async {
+        while stores.redis.say("PING").await.is_err() || PgConnection::connect(&url).await.is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        back = tokio::time::timeout(Duration::from_secs(60), back) => back.expect("both are back"),
+        never = stores.keep_running() => match never {},
+    }
+
+    assert_eq!(ask(&stores.redis, "GET place").await, "7");
+    assert_eq!(scalar(&url, "select n::text from t").await, "7");
+}
+
+#[tokio::test]
 async fn a_paused_redis_says_nothing_until_it_goes_on() {
     let redis = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("redis");
     redis.pause();
