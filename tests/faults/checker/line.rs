@@ -174,10 +174,10 @@ fn standing<'a>(op: &'a Op) -> Option<(&'a Op, u64)> {
 /// From when on a poll comes as this answer told. An active token is not told to poll: it may as
 /// soon as no board is older.
 fn as_told_us(answer: &Op, board_age_us: u64) -> u64 {
-    let told_s = ok_body(answer).and_then(|body| body["pollAfter"].as_f64());
-    let told = told_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let told_us = told.map_or(board_age_us, |told| told.as_micros().try_into().unwrap_or(u64::MAX));
-    answer.returned_us.saturating_add(told_us)
+    let seconds = ok_body(answer).and_then(|body| body["pollAfter"].as_f64());
+    let after = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let after = after.unwrap_or(Duration::from_micros(board_age_us));
+    answer.returned_us.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// From, to, and the place's number.
