@@ -117,6 +117,10 @@ impl Fault {
             to_us: recorder.now_us(),
             kind: self.kind.name().to_owned(),
             loss: self.kind.loses(),
+            cut_off: match self.place() {
+                Place::Server(index) | Place::Link(index, Link::Clients) => Some(index),
+                _ => None,
+            },
         }));
         Ok(())
     }

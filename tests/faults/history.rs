@@ -155,6 +155,8 @@ pub struct FaultSpan {
     pub kind: String,
     /// Whether it can drop data of Redis.
     pub loss: bool,
+    /// The server that cannot hear its clients, or be heard, or does not run.
+    pub cut_off: Option<usize>,
 }
 
 /// The tokens of a concert in one moment, as Redis counted them.

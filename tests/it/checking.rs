@@ -121,6 +121,7 @@ impl History {
             to_us: s(at + 0.1),
             kind: "redis-emptied".to_owned(),
             loss: true,
+            cut_off: None,
         });
     }
 
@@ -173,6 +174,7 @@ fn sale() -> History {
         to_us: s(41.0),
         kind: "postgres-killed".to_owned(),
         loss: false,
+        cut_off: None,
     });
     let sample = |second: u32| Sample {
         at_us: s(f64::from(second)),
@@ -387,6 +389,21 @@ fn whoever_polls_sooner_than_told_may_see_his_position_grow() {
     assert_eq!(history.verdict("Q3").violations, [""; 0], "asked 0.1 s too soon");
     history.add(24.1, poll(3), told(2));
     assert_ne!(history.verdict("Q3").violations, [""; 0], "asked when told");
+}
+
+#[test]
+fn only_the_server_that_is_cut_off_may_be_late() {
+    let mut history = sale();
+    history.at(40.5).returned_us += s(4.0);
+    assert_ne!(
+        history.verdict("A5").violations,
+        [""; 0],
+        "PostgreSQL was away, the server was not"
+    );
+    history.faults[0].cut_off = Some(1);
+    assert_ne!(history.verdict("A5").violations, [""; 0], "another server was cut off");
+    history.faults[0].cut_off = Some(0);
+    assert_eq!(history.verdict("A5").violations, [""; 0]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ async fn killed_stores_that_are_kept_running_come_back_with_what_they_held() {
         }
     };
     tokio::select! {
-        back = tokio::time::timeout(Duration::from_secs(60), back) => back.expect("both are back"),
+        back = tokio::time::timeout(Duration::from_mins(1), back) => back.expect("both are back"),
         never = stores.keep_running() => match never {},
     }
 

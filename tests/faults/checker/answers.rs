@@ -142,18 +142,18 @@ fn a4(index: &Index) -> Verdict {
     verdict
 }
 
-/// No request outlives its deadline by a second, unless its server was stopped meanwhile.
+/// No request outlives its deadline by a second, unless its server was cut off from its client.
 fn a5(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("A5");
     let most_us = index.history.setup.request_deadline_us + LATE_US;
     for op in &index.history.ops {
-        let stopped = index.history.faults.iter().any(|fault| {
-            fault.kind.starts_with("server-")
+        let cut_off = index.history.faults.iter().any(|fault| {
+            fault.cut_off == Some(op.server)
                 && fault.from_us <= op.returned_us
                 && op.invoked_us <= fault.to_us
         });
         let took_us = op.returned_us - op.invoked_us;
-        if !stopped {
+        if !cut_off {
             verdict.expect(took_us <= most_us, || format!("operation {} took {took_us} us", op.id));
         }
     }

@@ -120,7 +120,7 @@ impl<'a> Index<'a> {
     }
 
     /// The requests that were sent with this key of this user.
-    pub fn requests_with(&self, user: u64, key: &str) -> &[&'a Op] {
+    pub fn requests_with<'s>(&'s self, user: u64, key: &'s str) -> &'s [&'a Op] {
         self.by_key.get(&(user, key)).map_or(&[], Vec::as_slice)
     }
 
