@@ -162,7 +162,7 @@ fn q3(index: &Index) -> Verdict {
 }
 
 /// The position that an answer tells.
-fn standing<'a>(op: &'a Op) -> Option<(&'a Op, u64)> {
+fn standing(op: &Op) -> Option<(&Op, u64)> {
     match op.call {
         Call::Join { .. } | Call::Poll { .. } => {
             Some((op, ok_body(op)?["queuePosition"].as_u64()?))
