@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::sql::{self, SeatKey};
 use crate::postgres::PgError;
@@ -32,7 +33,7 @@ pub enum NoAnswer {
 
 struct Question {
     seats: Vec<SeatKey>,
-    answer: oneshot::Sender<Result<Vec<bool>, Arc<PgError>>>,
+    answer: oneshot::Sender<Result<Vec<Option<Uuid>>, Arc<PgError>>>,
 }
 
 #[derive(Default)]
@@ -57,11 +58,11 @@ impl SoldQuestions {
         Self { database, timeout, waiting: Arc::default() }
     }
 
-    /// For each of `seats` whether it was ever sold, in their order.
+    /// For each of `seats` the reservation with which it was sold, if it ever was, in their order.
     ///
     /// Dropping this future loses nothing but the answer: the statement runs in a task of its own,
     /// because a dropped query would leave its connection in doubt.
-    pub async fn ask(&self, seats: Vec<SeatKey>) -> Result<Vec<bool>, NoAnswer> {
+    pub async fn ask(&self, seats: Vec<SeatKey>) -> Result<Vec<Option<Uuid>>, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         if self.enqueue(Question { seats, answer }) {
             tokio::spawn(self.clone().ask_until_none_waits());

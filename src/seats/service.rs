@@ -230,10 +230,11 @@ impl Seats {
             Err(no_answer) => return Err(self.give_up(wish, &made, no_answer).await),
         };
         crate::crash::point("reserve.after_confirm");
-        let is_sold = |index: usize| sold.get(index).copied().unwrap_or(false);
-        let sold: Vec<_> = (0..wish.seats.len())
-            .filter(|index| is_sold(*index))
-            .map(|index| wish.seats[index].0)
+        // The same token may have paid meanwhile for what this request has just made: then it did
+        // hold it, and was sold nothing that it is refused.
+        let sold: Vec<_> = std::iter::zip(&wish.seats, sold)
+            .filter(|((_, new), sold)| sold.is_some_and(|reservation| reservation != *new))
+            .map(|((seat, _), _)| *seat)
             .collect();
         match sold.first() {
             None => Ok(Reserved { is_new: !made.is_empty(), holds }),

@@ -17,6 +17,7 @@ pub enum Entry {
     Op(Op),
     Fault(FaultSpan),
     Sample(Sample),
+    Stall(Stall),
     Finals(Box<Finals>),
 }
 
@@ -27,6 +28,7 @@ pub struct History {
     pub ops: Vec<Op>,
     pub faults: Vec<FaultSpan>,
     pub samples: Vec<Sample>,
+    pub stalls: Vec<Stall>,
     pub finals: Finals,
 }
 
@@ -157,6 +159,13 @@ pub struct FaultSpan {
     pub loss: bool,
     /// The server that cannot hear its clients, or be heard, or does not run.
     pub cut_off: Option<usize>,
+}
+
+/// When the machine was too busy to wake a sleeper: nothing that runs on it can keep its time then.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Stall {
+    pub from_us: u64,
+    pub to_us: u64,
 }
 
 /// The tokens of a concert in one moment, as Redis counted them.
@@ -305,6 +314,7 @@ impl History {
                 Entry::Op(op) => history.ops.push(op),
                 Entry::Fault(fault) => history.faults.push(fault),
                 Entry::Sample(sample) => history.samples.push(sample),
+                Entry::Stall(stall) => history.stalls.push(stall),
                 Entry::Finals(finals) => history.finals = *finals,
             }
         }

@@ -101,7 +101,9 @@ async fn run(options: &Options) -> anyhow::Result<PathBuf> {
     let addresses: Vec<_> =
         world.servers.iter().map(|server| server.from_clients.address()).collect();
     let api = Api::new(addresses.clone(), recorder.clone())?;
-    let sampler = tokio::spawn(sampler::run(Arc::clone(&world), recorder.clone()));
+    let mut samplers = JoinSet::new();
+    samplers.spawn(sampler::run(Arc::clone(&world), recorder.clone()));
+    samplers.spawn(sampler::watch_the_machine(recorder.clone()));
     let market = Arc::new(Market::new(&world.setup.concerts));
     let stop = CancellationToken::new();
     let mut clients = JoinSet::new();
@@ -117,8 +119,7 @@ async fn run(options: &Options) -> anyhow::Result<PathBuf> {
     finals::wait_for_rest(&world).await?;
     finals::read_through_api(&world, &api, CLIENTS * HANDS).await?;
     finals::wait_for_rest(&world).await?;
-    sampler.abort();
-    let _ = sampler.await;
+    samplers.shutdown().await;
     let mut finals = finals::read_stores(&world, &recorder).await?;
     // What the clients keep open is theirs.
     drop(api);

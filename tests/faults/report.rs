@@ -32,9 +32,11 @@ pub fn print(history: &History, verdicts: &[Verdict]) -> bool {
     }
 
     println!(
-        "\n{} samples of active tokens. Invariants, with the facts checked:",
-        history.samples.len()
+        "\nThe machine stalled {} times, for {} ms in all: R5 judges nothing then.",
+        history.stalls.len(),
+        history.stalls.iter().map(|stall| (stall.to_us - stall.from_us) / 1000).sum::<u64>()
     );
+    println!("{} samples of the lines. Invariants, with the facts checked:", history.samples.len());
     let mut good = true;
     for verdict in verdicts {
         let Verdict { invariant, checked, violations } = verdict;

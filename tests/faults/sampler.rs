@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::history::{Entry, Sample};
+use crate::history::{Entry, Sample, Stall};
 use crate::recorder::Recorder;
 use crate::wire::Wire;
 use crate::world::World;
 
 /// How often it counts.
 const EVERY: Duration = Duration::from_millis(10);
+
+/// A sleeper that wakes up so much too late says that the machine stalls.
+const LATE_US: u64 = 50_000;
 
 /// One step, so that neither the clock nor anybody goes on between two counts.
 const COUNT: &str = "local t = redis.call('TIME') \
@@ -35,6 +38,18 @@ pub async fn run(world: Arc<World>, recorder: Recorder) {
             && count(open, &world, &recorder).await.is_err()
         {
             wire = None;
+        }
+    }
+}
+
+/// Notes when the machine stalls, until it is aborted.
+pub async fn watch_the_machine(recorder: Recorder) {
+    loop {
+        let from_us = recorder.now_us();
+        tokio::time::sleep(EVERY).await;
+        let to_us = recorder.now_us();
+        if to_us - from_us > LATE_US {
+            recorder.note(Entry::Stall(Stall { from_us, to_us }));
         }
     }
 }

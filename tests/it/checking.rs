@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::checker::{Verdict, check};
 use crate::history::{
     Call, ConcertSetup, Entry, FaultSpan, Finals, History, LedgerRow, Op, Outcome, OwnedRow,
-    PaymentRow, RedisFinals, Repeat, Sample, ServerFinals, Setup, Span,
+    PaymentRow, RedisFinals, Repeat, Sample, ServerFinals, Setup, Span, Stall,
 };
 
 const DATE: &str = "2099-12-01";
@@ -384,10 +384,10 @@ fn whoever_polls_sooner_than_told_may_see_his_position_grow() {
     let told = |position: u64| {
         ok(json!({ "status": "waiting", "queuePosition": position, "pollAfter": 4.0 }))
     };
-    history.add(20.0, poll(3), told(1));
-    history.add(24.0, poll(3), told(2));
+    history.add(20.0, poll(5), told(1));
+    history.add(24.0, poll(5), told(2));
     assert_eq!(history.verdict("Q3").violations, [""; 0], "asked 0.1 s too soon");
-    history.add(24.1, poll(3), told(2));
+    history.add(24.1, poll(5), told(2));
     assert_ne!(history.verdict("Q3").violations, [""; 0], "asked when told");
 }
 
@@ -407,6 +407,28 @@ fn only_the_server_that_is_cut_off_may_be_late() {
 }
 
 #[test]
+fn where_the_machine_stood_still_nobody_has_to_answer() {
+    let mut history = sale();
+    history.answer(55.0, fail(503, "redis-unavailable"));
+    history.stalls.push(Stall { from_us: s(50.0), to_us: s(51.0) });
+    assert_ne!(history.verdict("R5").violations, [""; 0], "long before");
+    history.stalls.push(Stall { from_us: s(54.9), to_us: s(55.05) });
+    assert_eq!(history.verdict("R5").violations, [""; 0]);
+}
+
+/// A board that was read before the loss may still be told of after it.
+#[test]
+fn an_answer_from_a_board_may_be_older_than_a_loss() {
+    let mut history = sale();
+    history.answer(19.0, fail(401, "token-expired"));
+    // The last answer of before was asked for at 5.0.
+    history.lose(4.3);
+    assert_ne!(history.verdict("A2").violations, [""; 0], "0.6 s before, and boards live 0.5 s");
+    history.lose(4.5);
+    assert_eq!(history.verdict("A2").violations, [""; 0]);
+}
+
+#[test]
 fn a_token_that_may_have_bought_may_be_gone() {
     let mut history = sale();
     let unclear = Outcome::Info { reason: "reset".to_owned(), status: None, retry_after: None };
@@ -423,6 +445,7 @@ fn a_history_is_read_as_it_was_written() {
     let mut file = Vec::new();
     let entries = sale.samples.iter().cloned().map(Entry::Sample);
     let entries = entries.chain(sale.ops.iter().cloned().map(Entry::Op));
+    let entries = entries.chain(sale.stalls.iter().copied().map(Entry::Stall));
     let entries = entries.chain(sale.faults.iter().cloned().map(Entry::Fault));
     let ends = [Entry::Finals(Box::new(sale.finals.clone())), Entry::Setup(sale.setup.clone())];
     for entry in entries.chain(ends) {

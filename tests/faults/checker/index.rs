@@ -6,6 +6,10 @@ use serde_json::Value;
 
 use crate::history::{Call, History, Op, Outcome, OwnedRow, PaymentRow};
 
+/// What has piled up while the machine stalled is worked off for so long; and a stall is noticed only
+/// when it is over.
+const STALL_US: u64 = 500_000;
+
 /// A concert's line and a number in it.
 pub type Place = (u32, u64);
 /// Concert, date, number.
@@ -116,6 +120,19 @@ impl<'a> Index<'a> {
             (fault.loss || fault.kind.contains("redis-clock"))
                 && fault.from_us <= to_us
                 && from_us <= fault.to_us
+        })
+    }
+
+    /// The same for what an answer says of the line: it may come from a board that was read a while
+    /// before the request.
+    pub fn board_lost_between(&self, from_us: u64, to_us: u64) -> bool {
+        self.loss_between(from_us.saturating_sub(self.history.setup.board_age_us), to_us)
+    }
+
+    /// Whether the machine was too busy to let a request be answered in time.
+    pub fn machine_stalled(&self, op: &Op) -> bool {
+        self.history.stalls.iter().any(|stall| {
+            stall.from_us <= op.returned_us + STALL_US && op.invoked_us <= stall.to_us + STALL_US
         })
     }
 

@@ -118,7 +118,7 @@ fn q2(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
         let (Some(joined), Some(waited_us)) = (early.joined, early.last_waiting_us()) else {
             continue;
         };
-        if index.loss_between(joined.invoked_us, waited_us) {
+        if index.board_lost_between(joined.invoked_us, waited_us) {
             continue;
         }
         for (other, late) in tokens.iter().filter(|(other, _)| other.0 == place.0) {
@@ -146,7 +146,7 @@ fn q3(index: &Index) -> Verdict {
         for (after, new) in &told {
             let before = told.iter().filter(|(before, _)| {
                 as_told_us(before, age_us) <= after.invoked_us
-                    && !index.loss_between(before.invoked_us, after.returned_us)
+                    && !index.board_lost_between(before.invoked_us, after.returned_us)
             });
             if let Some((before, old)) = before.min_by_key(|(_, position)| position) {
                 verdict.expect(new <= old, || {
@@ -198,7 +198,7 @@ fn q4(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
         verdict.checked += 1;
         for pair in alive.windows(2) {
             let [(from_us, until_us, first), (since_us, to_us, second)] = pair else { continue };
-            if !index.loss_between(*from_us, *to_us) {
+            if !index.board_lost_between(*from_us, *to_us) {
                 verdict.expect(until_us <= since_us, || {
                     format!("user {user} had the places {first} and {second} at once")
                 });
@@ -216,7 +216,7 @@ fn q5(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
         for (before, was) in &token.seen {
             for (after, is) in &token.seen {
                 let apart = before.returned_us + age_us < after.invoked_us;
-                if apart && !index.loss_between(before.invoked_us, after.returned_us) {
+                if apart && !index.board_lost_between(before.invoked_us, after.returned_us) {
                     verdict.expect(was <= is, || {
                         format!(
                             "place {} was {was:?}, then {is:?} in operation {}",
@@ -247,12 +247,12 @@ fn q6(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
         let before_its_turn = known.seen.iter().any(|(seen, state)| {
             *state == State::Waiting
                 && op.returned_us + age_us < seen.invoked_us
-                && !index.loss_between(op.invoked_us, seen.returned_us)
+                && !index.board_lost_between(op.invoked_us, seen.returned_us)
         });
         let after_its_end = known.seen.iter().any(|(seen, state)| {
             *state == State::Gone
                 && seen.returned_us < op.invoked_us
-                && !index.loss_between(seen.invoked_us, op.returned_us)
+                && !index.board_lost_between(seen.invoked_us, op.returned_us)
         });
         verdict.expect(!before_its_turn && !after_its_end, || {
             format!("operation {} succeeded with a token that was not active", op.id)

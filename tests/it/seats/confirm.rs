@@ -44,8 +44,32 @@ async fn a_repeat_is_confirmed_as_well() {
     assert_eq!(live.holds, []);
 }
 
-async fn stage_on(postgres: &LocalPostgres, timeout: Duration) -> Stage {
-    let pool = connect(&postgres.url());
+/// The hold stands before PostgreSQL is asked about it, so that its token may pay for it meanwhile.
+#[tokio::test]
+async fn a_seat_that_the_same_token_paid_for_meanwhile_was_reserved() {
+    let postgres = &support::stores().await.postgres;
+    postgres.create_database("seats_paid_meanwhile", None).await.expect("a database");
+    let database = postgres.url_of("seats_paid_meanwhile");
+    let stage = stage_on(&database, Duration::from_secs(10)).await;
+    let alice = stage.admit(1).await;
+    let mut sale = stage.database.begin().await.expect("a transaction");
+    let lock = "lock table owned_seats in access exclusive mode";
+    sqlx::query(lock).execute(&mut *sale).await.expect("nobody is answered about seats");
+    let pay = async {
+        eventually("the seat is held", || async { stage.stat("held").await == 1 }).await;
+        let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
+        stage.sell(&mut sale, 4, live.holds[0].reservation).await;
+        sale.commit().await.expect("a sale");
+    };
+    let (reserved, ()) = tokio::join!(stage.reserve(alice, &[4]), pay);
+    assert!(reserved.expect("it was held when it was paid for").is_new);
+    // Whoever comes later is refused, whatever Redis says.
+    let refused = stage.reserve(alice, &[4]).await;
+    assert!(matches!(refused, Err(SeatsError::Sold { .. })), "{refused:?}");
+}
+
+async fn stage_on(database: &str, timeout: Duration) -> Stage {
+    let pool = connect(database);
     postgres::migrate(&pool).await.expect("a schema");
     let config = SeatsConfig { database_timeout: timeout, ..SeatsConfig::default() };
     Stage::with(support::concert(10, 1), config, pool).await
@@ -55,7 +79,7 @@ async fn stage_on(postgres: &LocalPostgres, timeout: Duration) -> Stage {
 async fn without_postgresql_nothing_stays_held_and_an_earlier_hold_stays() {
     let postgres =
         LocalPostgres::throwaway(PostgresOptions::throwaway()).await.expect("PostgreSQL");
-    let stage = stage_on(&postgres, Duration::from_millis(400)).await;
+    let stage = stage_on(&postgres.url(), Duration::from_millis(400)).await;
     let alice = stage.admit(1).await;
     let first = stage.reserve(alice, &[1]).await.expect("held");
     let before = stage.snapshot().await;
@@ -80,7 +104,7 @@ async fn without_postgresql_nothing_stays_held_and_an_earlier_hold_stays() {
 async fn a_silent_postgresql_costs_the_hold_and_no_more_than_the_timeout() {
     let postgres =
         LocalPostgres::throwaway(PostgresOptions::throwaway()).await.expect("PostgreSQL");
-    let stage = stage_on(&postgres, Duration::from_millis(400)).await;
+    let stage = stage_on(&postgres.url(), Duration::from_millis(400)).await;
     let (alice, bob) = (stage.admit(1).await, stage.admit(2).await);
     stage.reserve(alice, &[1]).await.expect("held");
     // Its first processes are enough: a paused child answers nobody.

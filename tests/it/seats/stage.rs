@@ -13,7 +13,7 @@ use onsale::seats::{
     Holder, Holds, Reserved, SCRIPTS, SeatSelection, Seats, SeatsConfig, SeatsError,
 };
 use onsale::words::{ConcertDate, SeatNumber};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
@@ -58,6 +58,8 @@ pub fn connect(url: &str) -> PgPool {
     config.connections_max = 4;
     // What matters here is what happens, not how soon on a busy machine.
     config.acquire_timeout = Duration::from_secs(5);
+    (config.lock_timeout, config.statement_timeout) =
+        (Duration::from_secs(8), Duration::from_secs(9));
     postgres::connect(&config).expect("a PostgreSQL URL")
 }
 
@@ -236,6 +238,15 @@ impl Stage {
 
     /// A payment in PostgreSQL that owns `numbers` on the first date.
     pub async fn sell_in_postgres(&self, numbers: &[u32]) {
+        let mut sale = self.database.begin().await.expect("a transaction");
+        for number in numbers {
+            self.sell(&mut sale, *number, Uuid::now_v7()).await;
+        }
+        sale.commit().await.expect("a sale");
+    }
+
+    /// Sells one seat, held with this reservation, by a payment of its own.
+    pub async fn sell(&self, sale: &mut PgConnection, number: u32, reservation: Uuid) {
         let payment = Uuid::now_v7();
         let concert = i32::try_from(self.concert.id.get()).expect("an id");
         sqlx::query(
@@ -245,20 +256,18 @@ impl Stage {
         .bind(payment)
         .bind(concert)
         .bind(i64::try_from(self.next_place.fetch_add(1, Ordering::Relaxed)).expect("a place"))
-        .execute(&self.database)
+        .execute(&mut *sale)
         .await
         .expect("a payment");
-        for number in numbers {
-            sqlx::query("insert into owned_seats values ($1, $2, $3, $4, $5, 0)")
-                .bind(concert)
-                .bind(self.date())
-                .bind(i32::try_from(*number).expect("a seat"))
-                .bind(payment)
-                .bind(Uuid::now_v7())
-                .execute(&self.database)
-                .await
-                .expect("an owned seat");
-        }
+        sqlx::query("insert into owned_seats values ($1, $2, $3, $4, $5, 0)")
+            .bind(concert)
+            .bind(self.date())
+            .bind(i32::try_from(number).expect("a seat"))
+            .bind(payment)
+            .bind(reservation)
+            .execute(sale)
+            .await
+            .expect("an owned seat");
     }
 }
 
