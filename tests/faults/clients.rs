@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -12,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::history::{Call, ConcertSetup, Outcome};
+use crate::history::{Call, Outcome};
+use crate::market::Market;
 use crate::recorder::Sender;
 
 /// Each client sends with this many hands: one request at a time with each.
@@ -21,55 +21,8 @@ pub const HANDS: u32 = 4;
 /// How many users a client is by turns.
 const USERS_EACH: u64 = 3;
 
-/// So many free seats are wanted at a time, so that they are contended.
-const WANTED: usize = 8;
-
 /// How long somebody waits for his turn.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A date, and the number of a seat.
-type Seat = (String, u32);
-
-/// What all clients know of the seats: which are still to be had, and which are gone.
-pub struct Market {
-    concerts: Vec<ConcertSetup>,
-    free: Mutex<Vec<Vec<Seat>>>,
-    gone: Mutex<Vec<Vec<Seat>>>,
-}
-
-impl Market {
-    /// Everything is free.
-    pub fn new(concerts: &[ConcertSetup]) -> Self {
-        let free = concerts.iter().map(|concert| {
-            let seats = |date: &String| {
-                (1..=concert.seats).rev().map(|seat| (date.clone(), seat)).collect::<Vec<_>>()
-            };
-            concert.dates.iter().rev().flat_map(seats).collect()
-        });
-        let gone = Mutex::new(vec![Vec::new(); concerts.len()]);
-        Self { concerts: concerts.to_vec(), free: Mutex::new(free.collect()), gone }
-    }
-
-    /// The seats that everybody wants, the first last.
-    fn wanted(&self, concert: usize) -> Vec<Seat> {
-        let free = self.free.lock();
-        free[concert][free[concert].len().saturating_sub(WANTED)..].to_vec()
-    }
-
-    /// A seat that somebody has bought.
-    fn sold(&self, concert: usize, random: &mut StdRng) -> Option<Seat> {
-        self.gone.lock()[concert].choose(random).cloned()
-    }
-
-    fn is_gone(&self, concert: usize, date: &str, seat: u64) {
-        let mut free = self.free.lock();
-        let is_it = |(day, number): &Seat| day == date && u64::from(*number) == seat;
-        if let Some(at) = free[concert].iter().position(is_it) {
-            let seat = free[concert].remove(at);
-            self.gone.lock()[concert].push(seat);
-        }
-    }
-}
 
 /// One client.
 pub struct Client {
@@ -81,6 +34,8 @@ pub struct Client {
     concert: usize,
     /// A key that has paid before.
     old_key: Option<(u64, String)>,
+    /// He has bought and stands in line once more.
+    again: bool,
     keys: u64,
     stop: CancellationToken,
 }
@@ -95,21 +50,25 @@ impl Client {
         stop: CancellationToken,
     ) -> Self {
         let random = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003) + u64::from(number));
-        Self { api, market, random, number, user: 0, concert: 0, old_key: None, keys: 0, stop }
+        Self {
+            api,
+            market,
+            random,
+            number,
+            user: 0,
+            concert: 0,
+            old_key: None,
+            again: false,
+            keys: 0,
+            stop,
+        }
     }
 
     /// Buys until it is told to stop.
     pub async fn run(mut self) {
         while !self.stop.is_cancelled() {
-            // Some users are shared by all clients.
-            self.user = if self.random.random_ratio(1, 12) {
-                self.random.random_range(1..=6)
-            } else {
-                1000 + u64::from(self.number) * USERS_EACH + self.random.random_range(0..USERS_EACH)
-            };
-            self.concert = self.random.random_range(0..self.market.concerts.len());
-            if self.concert + 1 == self.market.concerts.len() && self.random.random_ratio(3, 4) {
-                self.concert = 0;
+            if !std::mem::take(&mut self.again) {
+                self.be_somebody();
             }
             if let Some(token) = self.arrive().await
                 && self.wait_turn(&token).await
@@ -117,6 +76,20 @@ impl Client {
                 self.shop(&token).await;
             }
             self.pause(10, 150).await;
+        }
+    }
+
+    /// Chooses who to be now, and what to go to.
+    fn be_somebody(&mut self) {
+        // Some users are shared by all clients.
+        self.user = if self.random.random_ratio(1, 12) {
+            self.random.random_range(1..=6)
+        } else {
+            1000 + u64::from(self.number) * USERS_EACH + self.random.random_range(0..USERS_EACH)
+        };
+        self.concert = self.random.random_range(0..self.market.concerts.len());
+        if self.concert + 1 == self.market.concerts.len() && self.random.random_ratio(3, 4) {
+            self.concert = 0;
         }
     }
 
@@ -368,6 +341,7 @@ impl Client {
     /// What the token can still do once it has bought, and what it cannot.
     async fn come_back(&mut self, token: &str) {
         let user = self.user;
+        self.again = self.random.random_ratio(1, 2);
         if self.random.random_ratio(1, 2) {
             self.send_at_once(Call::Pay { token: token.to_owned(), user, key: None }).await;
         }

@@ -27,6 +27,7 @@ mod clients;
 mod faults;
 mod finals;
 mod history;
+mod market;
 mod measures;
 mod processes;
 #[path = "../it/support/proxy.rs"]
@@ -40,8 +41,9 @@ mod wire;
 mod world;
 
 use api::Api;
-use clients::{Client, HANDS, Market};
+use clients::{Client, HANDS};
 use history::{Entry, History};
+use market::Market;
 use recorder::Recorder;
 use schedule::Schedule;
 use world::World;
