@@ -81,7 +81,7 @@ impl App {
             config.payments,
         );
         settle_before_loading(&redis, &queue, &payments);
-        let scheduler = Scheduler::new().await?;
+        let mut scheduler = Scheduler::new().await?;
         let readiness = Readiness::new(
             redis.clone(),
             database.clone(),
