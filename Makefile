@@ -14,7 +14,8 @@ setup: ## Install what is missing: Redis, PostgreSQL
 run: setup ## Build and serve on 127.0.0.1:8080 with private stores (ARGS="--reset" empties them)
 	cargo run --release -- dev $(ARGS)
 
-test: setup ## Run all tests, on throw-away stores
+test: ## Run all tests, on throw-away stores
+	@scripts/setup.sh clocks
 	cargo test $(ARGS)
 
 check: ## Run everything that a change must pass: tests, format, lints, docs, a short load test

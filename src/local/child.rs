@@ -29,6 +29,8 @@ use super::account::Account;
 pub(super) struct Launch<'a> {
     pub(super) program: &'a Path,
     pub(super) args: Vec<OsString>,
+    /// Further variables of its environment.
+    pub(super) variables: &'a [(String, String)],
     /// Another account to run as, when this process is root and the program refuses root.
     pub(super) account: Option<&'a Account>,
     pub(super) work_dir: &'a Path,
@@ -56,6 +58,7 @@ impl Launch<'_> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot open {}", self.log.display()))?;
         command.args(&self.args).current_dir(self.work_dir).process_group(0);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         if let Some(account) = self.account {
             account.apply(&mut command);

@@ -80,6 +80,7 @@ impl ClusterOptions {
             tls: self.tls.clone(),
             kind: RedisKind::ClusterNode,
             settings,
+            ..RedisOptions::throwaway()
         }
     }
 }

@@ -41,19 +41,21 @@ pub struct PostgresOptions {
     pub orderly: bool,
     /// The most connections at once, 3 of them kept for maintenance.
     pub connections_max: u32,
+    /// Further variables of its environment, for example another clock's.
+    pub variables: Vec<(String, String)>,
 }
 
 impl PostgresOptions {
     /// For data that stays.
     #[must_use]
     pub fn durable() -> Self {
-        Self { fsync: true, orderly: true, connections_max: 200 }
+        Self { fsync: true, orderly: true, connections_max: 200, variables: Vec::new() }
     }
 
     /// For tests: quick, and gone with the machine.
     #[must_use]
     pub fn throwaway() -> Self {
-        Self { fsync: false, orderly: false, connections_max: 400 }
+        Self { fsync: false, orderly: false, connections_max: 400, variables: Vec::new() }
     }
 }
 
@@ -213,6 +215,7 @@ impl LocalPostgres {
         let launch = Launch {
             program: &self.programs.postgres,
             args: self.args(),
+            variables: &self.options.variables,
             account: self.account.as_ref(),
             work_dir: &self.part,
             log: self.part.join("postgres.log"),

@@ -62,6 +62,8 @@ pub struct RedisOptions {
     pub kind: RedisKind,
     /// Further settings, which win over those made here: `("maxmemory", "10mb")`.
     pub settings: Vec<(String, String)>,
+    /// Further variables of its environment, for example another clock's.
+    pub variables: Vec<(String, String)>,
 }
 
 impl RedisOptions {
@@ -82,6 +84,7 @@ impl RedisOptions {
             tls: None,
             kind: RedisKind::Single,
             settings: Vec::new(),
+            variables: Vec::new(),
         }
     }
 }
@@ -247,6 +250,7 @@ impl LocalRedis {
         let launch = Launch {
             program: &self.program,
             args: self.args(),
+            variables: &self.options.variables,
             account: None,
             work_dir: &self.part,
             log: self.part.join("redis.log"),

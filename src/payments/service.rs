@@ -282,6 +282,7 @@ impl Payments {
             Err(MoneyError::Failed(error)) => return Err(Failure::Nothing(error)),
         };
         tracing::warn!(error = ?lost, "the answer of PostgreSQL was lost: asking again");
+        crash::point("money.before_second_copy");
         let Ok(connection) = pool::acquire_tested(&self.0.db).await else {
             return Err(Failure::Unknown(Some(lost)));
         };
@@ -310,6 +311,7 @@ impl Payments {
     /// lease keeps the holds until the statement can no longer act.
     async fn abandon(&self, purchase: &Purchase, attempt: Uuid, failure: &Failure) {
         if matches!(failure, Failure::Unknown(_)) {
+            crash::point("pay.outcome_unknown");
             return;
         }
         self.cancel(purchase, attempt).await;
@@ -329,9 +331,11 @@ impl Payments {
 
     async fn cancel(&self, purchase: &Purchase, attempt: Uuid) {
         let cancel = CancelPayment { concert: &purchase.concert, place: purchase.place, attempt };
+        crash::point("pay.before_cancel");
         if let Err(error) = self.0.redis.run(&cancel).await {
             tracing::debug!(%error, "an attempt to pay was not cancelled: its lease will end it");
         }
+        crash::point("pay.after_cancel");
     }
 
     async fn finish_and_note(&self, payment: &Payment) {

@@ -337,7 +337,10 @@ impl Seats {
             version: Uuid::now_v7(),
             seats: made,
         };
-        match self.redis.run(&release).await {
+        crate::crash::point("reserve.before_give_back");
+        let given_back = self.redis.run(&release).await;
+        crate::crash::point("reserve.after_give_back");
+        match given_back {
             Ok(ReleaseOutcome::Released { kept, .. }) => kept == 0,
             Ok(ReleaseOutcome::Paying) => false,
             Err(error) => {

@@ -16,7 +16,10 @@ mod checking;
 mod codes;
 #[cfg(feature = "crash-points")]
 mod crash;
+#[cfg(feature = "crash-points")]
+mod crash_stops;
 mod description;
+mod faults;
 #[path = "../faults/history.rs"]
 mod history;
 mod models;

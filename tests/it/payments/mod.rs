@@ -5,4 +5,4 @@ mod losses;
 mod paying;
 mod recovery;
 mod scripts;
-mod stage;
+pub mod stage;

@@ -13,6 +13,7 @@ use onsale::words::{ConcertId, SeatNumber, Won};
 
 pub mod dump;
 pub mod line;
+pub mod links;
 pub mod process;
 pub mod proxy;
 pub mod raw_http;

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use onsale::concerts::Concert;
 use onsale::config::settings::SETTINGS;
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
 use super::server::{Deployment, TestServer};
@@ -52,16 +53,28 @@ impl ServerProcess {
         Self { server, child, folder }
     }
 
-    /// Starts one that kills itself at a crash point, and waits until it is ready.
-    #[cfg(feature = "crash-points")]
-    pub async fn doomed(deployment: &Deployment, crash_at: &str) -> Self {
+    /// Starts one with further variables of its environment, and waits until it is ready.
+    pub async fn with(deployment: &Deployment, variables: &[(&str, &str)]) -> Self {
         let process = Self::spawn(deployment, |command| {
-            command.env("ONSALE_CRASH_AT", crash_at);
+            command.envs(variables.iter().copied());
         })
         .await;
         let ready = || async { process.server.get("/readyz").await.status == 200 };
-        super::eventually("the doomed process is ready", ready).await;
+        super::eventually("the process is ready", ready).await;
         process
+    }
+
+    /// Starts one that kills itself at a crash point, and waits until it is ready.
+    #[cfg(feature = "crash-points")]
+    pub async fn doomed(deployment: &Deployment, crash_at: &str) -> Self {
+        Self::with(deployment, &[("ONSALE_CRASH_AT", crash_at)]).await
+    }
+
+    /// Whether it stands still (SIGSTOP).
+    #[cfg(feature = "crash-points")]
+    pub fn is_stopped(&self) -> bool {
+        let status = std::fs::read_to_string(self.proc("status")).expect("a live process");
+        status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
     }
 
     /// Waits for its end; whether it was killed.
@@ -114,11 +127,16 @@ impl ServerProcess {
         PathBuf::from(format!("/proc/{pid}/{file}"))
     }
 
-    /// Asks it to stop, and waits for its exit code.
-    pub async fn stop(mut self) -> (Option<i32>, String) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a live process");
         let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        rustix::process::kill_process(pid, signal).expect("a signal");
+    }
+
+    /// Asks it to stop, and waits for its exit code.
+    pub async fn stop(mut self) -> (Option<i32>, String) {
+        self.signal(Signal::TERM);
         let status = self.child.wait().await.expect("an exit status");
         (status.code(), self.log())
     }

@@ -99,9 +99,7 @@ impl Deployment {
 
     /// Starts one server, whatever its stores do.
     pub async fn start_unready(&self) -> TestServer {
-        let resolver = Resolver::new(|name| self.setting(name), |_| None, None);
-        let mut config = Config::read(resolver).unwrap_or_else(|faults| panic!("{faults:?}"));
-        config.catalogue = Catalogue::new(self.concerts.clone(), None);
+        let config = self.config();
         let limits = config.http.clone();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = http::sockets::listen(listen, false).expect("a free port");
@@ -113,6 +111,14 @@ impl Deployment {
             http::server::serve(listener, front, stopping, &limits).await;
         });
         TestServer { address, stop, serving: Arc::new(serving), http: reqwest::Client::new() }
+    }
+
+    /// The configuration of its servers.
+    pub fn config(&self) -> Config {
+        let resolver = Resolver::new(|name| self.setting(name), |_| None, None);
+        let mut config = Config::read(resolver).unwrap_or_else(|faults| panic!("{faults:?}"));
+        config.catalogue = Catalogue::new(self.concerts.clone(), None);
+        config
     }
 
     /// A pool of its own on this deployment's database, for reading back.
