@@ -111,15 +111,18 @@ pub async fn answer<T>(
 
 /// Ends when a statement that was sent now is not worth waiting for any longer.
 async fn too_long(pool: PgPool) {
-    let doubt = async {
-        tokio::time::sleep(DOUBT_AFTER).await;
-        // In a task of its own: an answer that comes meanwhile must not cut the ping short.
-        if tokio::spawn(lives(pool)).await.unwrap_or(true) {
+    // The usual answer comes earlier, and costs no more than this one timer.
+    tokio::time::sleep(DOUBT_AFTER).await;
+    // In a task of its own: an answer that comes meanwhile must not cut the ping short.
+    let doubt = tokio::spawn(lives(pool));
+    let until_it_is_dead = async {
+        if doubt.await.unwrap_or(true) {
             futures::future::pending::<()>().await;
         }
     };
     // An error is the end of the patience, too.
-    let _ = tokio::time::timeout(ANSWER_TIMEOUT, doubt).await;
+    let _ =
+        tokio::time::timeout(ANSWER_TIMEOUT.saturating_sub(DOUBT_AFTER), until_it_is_dead).await;
 }
 
 /// Whether PostgreSQL answers on another connection.
