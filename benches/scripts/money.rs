@@ -55,5 +55,6 @@ fn seal(redis: &mut Redis, size: usize, n: usize) -> Call {
     redis.run("DEL settings");
     redis.run(&format!("SET rebuild {n}"));
     let call = Call::default().keys(&["rebuild", "epoch", "settings"]).arg(n).arg(format!("e{n}"));
+    let call = call.arg(10_000);
     (0..size).fold(call, |call, field| call.arg(format!("field{field}")).arg(1))
 }

@@ -101,7 +101,7 @@ fn sweep(redis: &mut Redis, size: usize, n: usize) -> Call {
 fn restore(redis: &mut Redis, size: usize, n: usize) -> Call {
     redis.run("DEL sold");
     let call = Call::default().keys(&["rebuild", "sold", "held", "hold", "version", "stats"]);
-    (1..=size).fold(call.arg("").arg(format!("v{n}")), Call::arg)
+    (1..=size).fold(call.arg("").arg(0).arg(format!("v{n}")), Call::arg)
 }
 
 fn correct(redis: &mut Redis, size: usize, n: usize) -> Call {

@@ -5,7 +5,7 @@ Why a script: "no epoch, so it must be rebuilt" and "by me" must be one step; as
 start over after another one has finished.
 
 KEYS
-  [1] rebuild  string  id of the rebuild under way, with a TTL
+  [1] rebuild  string  id of the rebuild under way, with a TTL; for a while after it, another text
   [2] epoch    string  id of the last complete rebuild
 
 ARGV

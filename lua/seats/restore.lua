@@ -4,7 +4,7 @@ seats/restore: marks seats of one date sold because PostgreSQL says so, and drop
 Why a script: a sold seat must never be held, not even for a moment.
 
 KEYS
-  [1] rebuild          string  who is rebuilding
+  [1] rebuild          string  who is rebuilding, with a TTL
   [2] sold:<date>      bitmap  bit = seat number
   [3] held:<date>      zset    seat -> deadline ms
   [4] hold:<date>      hash    seat -> record, again:<seat> -> reservation
@@ -13,26 +13,32 @@ KEYS
 
 ARGV
   [1] lock             the caller's id in rebuild; "" outside of a rebuild
-  [2] version          random id, new for every call
-  [3..] seats          1 to 200
+  [2] lock_ms          > 0, how long the rebuild may now go without a sign of life; of no meaning
+                       outside of one
+  [3] version          random id, new for every call
+  [4..] seats          at most 200; none is a sign of life alone
 
 Returns
   {"restored", marked, dropped}   how many were not marked before, how many holds were dropped
-  {"lost"}                        nothing changed: somebody else is rebuilding now
+  {"lost"}                        nothing changed: the rebuild is not the caller's any more
 
 Bits found missing outside of a rebuild are counted as corrected. A hold dropped before its deadline
 is counted as displaced, one after it as lapsed.
-A repeat changes nothing. Cost: O(seats).
+A call of a rebuild is its sign of life: a rebuild that goes on keeps its lock, however long it takes.
+A repeat changes nothing but that. Cost: O(seats).
 ]]
 local rebuild, sold, held, hold, version, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local lock, version_id = ARGV[1], ARGV[2]
-local FIRST_SEAT = 3
+local lock, lock_ms, version_id = ARGV[1], ARGV[2], ARGV[3]
+local FIRST_SEAT = 4
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-if lock ~= '' and redis.call('GET', rebuild) ~= lock then
-  return { 'lost' }
+if lock ~= '' then
+  if redis.call('GET', rebuild) ~= lock then
+    return { 'lost' }
+  end
+  redis.call('PEXPIRE', rebuild, lock_ms)
 end
 
 local marked, displaced, lapsed = 0, 0, 0

@@ -12,6 +12,7 @@ pub(super) static REBUILD: LuaScript =
     LuaScript::new("payments/rebuild", include_str!("../../lua/payments/rebuild.lua"));
 pub(super) static SEAL: LuaScript =
     LuaScript::new("payments/seal", include_str!("../../lua/payments/seal.lua"));
+
 /// One rebuild of a concert's sold set.
 #[derive(Debug, Clone, Copy)]
 pub struct Rebuild<'a> {
@@ -60,11 +61,18 @@ impl ScriptCall for TakeRebuild<'_> {
 }
 
 /// Ends a rebuild: writes the settings back and sets the epoch.
+///
+/// Any other server calls it soon after with the epoch that was set: then it only writes back the
+/// settings that this server remembers.
 pub struct SealRebuild<'a> {
-    /// The rebuild.
-    pub rebuild: Rebuild<'a>,
-    /// The new epoch, random.
-    pub epoch: Uuid,
+    /// The concert.
+    pub concert: &'a Concert,
+    /// Names the rebuild; None from another server.
+    pub id: Option<Uuid>,
+    /// The new epoch, random, or the one that is set.
+    pub epoch: &'a str,
+    /// How long other servers may write settings back.
+    pub late: Duration,
     /// The settings as they were last seen; those that exist are left alone.
     pub settings: &'a [(String, String)],
 }
@@ -78,12 +86,13 @@ impl ScriptCall for SealRebuild<'_> {
     }
 
     fn write(&self, args: &mut Args) {
-        let keys = &self.rebuild.concert.keys;
+        let keys = &self.concert.keys;
         args.key(&keys.rebuild)
             .key(&keys.epoch)
             .key(&keys.settings)
-            .text(self.rebuild.id.to_string())
-            .text(self.epoch.to_string());
+            .text(self.id.map(|id| id.to_string()).unwrap_or_default())
+            .text(self.epoch)
+            .millis(self.late);
         for (field, value) in self.settings {
             args.text(field.as_str()).text(value.as_str());
         }

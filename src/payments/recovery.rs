@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -132,18 +132,18 @@ impl Payments {
         tracing::info!(concert = %concert.id, ?run, ?epoch, "verifying the sold seats in Redis");
         let mut report = VerifyReport::default();
         if epoch.is_none() {
-            let Some(marked) = self.rebuild(concert).await? else {
+            if !self.rebuild(concert, &mut report).await? {
                 report.waiting = 1;
                 return Ok(report);
-            };
-            report.rebuilt = 1;
-            report.marked = marked;
+            }
         } else if run.is_none() {
             self.settle(concert).await?;
         }
         let (Some(run), Some(epoch)) = self.stored(concert).await? else {
             return Err(RecoveryError::Changed);
         };
+        // Whoever rebuilt may have just started, and have no settings to write back.
+        self.seal(concert, None, &epoch).await?;
         let verified = generation((run, epoch));
         let (marked, cleared) = self.compare(concert).await?;
         self.finish_recent(concert).await?;
@@ -199,37 +199,51 @@ impl Payments {
         Ok(report)
     }
 
-    /// Rebuilds the sold set from PostgreSQL, unless another server does. Answers how many seats
-    /// were marked.
-    async fn rebuild(&self, concert: &Arc<Concert>) -> Result<Option<u64>, RecoveryError> {
+    /// Rebuilds the sold set from PostgreSQL; false if another server is doing it.
+    async fn rebuild(
+        &self,
+        concert: &Arc<Concert>,
+        report: &mut VerifyReport,
+    ) -> Result<bool, RecoveryError> {
         let rebuild = Rebuild { concert, id: Uuid::new_v4(), lock: self.0.config.rebuild_lock };
         match self.0.redis.run(&TakeRebuild(rebuild)).await? {
             Taken::Locked => {}
-            Taken::Busy => return Ok(None),
-            Taken::Present => return Ok(Some(0)),
+            Taken::Busy => return Ok(false),
+            Taken::Present => return Ok(true),
         }
         self.settle(concert).await?;
-        let mut marked = 0;
         for date in &concert.dates {
-            marked += self.restore(rebuild, *date).await?;
+            report.marked += self.restore(rebuild, *date).await?;
         }
-        let settings = {
-            let seen = self.0.recovery.seen.lock();
-            seen.get(&concert.id).map(|seen| seen.settings.clone())
-        };
-        let seal =
-            SealRebuild { rebuild, epoch: Uuid::new_v4(), settings: &settings.unwrap_or_default() };
-        if self.0.redis.run(&seal).await? {
-            tracing::info!(concert = %concert.id, marked, "rebuilt the sold seats in Redis");
-            Ok(Some(marked))
-        } else {
-            Err(RecoveryError::Changed)
-        }
+        self.seal(concert, Some(rebuild.id), &Uuid::new_v4().to_string()).await?;
+        report.rebuilt = 1;
+        tracing::info!(concert = %concert.id, report.marked, "rebuilt the sold seats in Redis");
+        Ok(true)
     }
 
     async fn restore(&self, rebuild: Rebuild<'_>, date: ConcertDate) -> Result<u64, RecoveryError> {
-        let sold = reads::sold_seats(&self.0.db, rebuild.concert.id, date).await?;
-        self.mark(rebuild.concert, date, Some(rebuild.id), &sold).await
+        let Rebuild { concert, id, lock } = rebuild;
+        let sold = reads::sold_seats(&self.0.db, concert.id, date).await?;
+        let lock = Some((id, lock));
+        // A date without sales needs a sign of life too.
+        self.mark_chunk(concert, date, lock, &[]).await?;
+        self.mark(concert, date, lock, &sold).await
+    }
+
+    /// Ends the rebuild `id`, or gives back what this server remembers to one that another has ended.
+    async fn seal(
+        &self,
+        concert: &Concert,
+        id: Option<Uuid>,
+        epoch: &str,
+    ) -> Result<(), RecoveryError> {
+        let settings = {
+            let seen = self.0.recovery.seen.lock();
+            seen.get(&concert.id).map(|seen| seen.settings.clone()).unwrap_or_default()
+        };
+        let late = self.0.config.rebuild_lock;
+        let seal = SealRebuild { concert, id, epoch, late, settings: &settings };
+        if self.0.redis.run(&seal).await? { Ok(()) } else { Err(RecoveryError::Changed) }
     }
 
     /// Marks seats as sold, under the lock of a rebuild or without one; answers how many were not.
@@ -237,7 +251,7 @@ impl Payments {
         &self,
         concert: &Concert,
         date: ConcertDate,
-        lock: Option<Uuid>,
+        lock: Option<(Uuid, Duration)>,
         sold: &[SeatNumber],
     ) -> Result<u64, RecoveryError> {
         let chunks = sold.chunks(RestoreSold::SEATS_MAX);
@@ -253,7 +267,7 @@ impl Payments {
         &self,
         concert: &Concert,
         date: ConcertDate,
-        lock: Option<Uuid>,
+        lock: Option<(Uuid, Duration)>,
         seats: &[SeatNumber],
     ) -> Result<u64, RecoveryError> {
         let version = Uuid::new_v4();

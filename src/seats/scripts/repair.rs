@@ -1,5 +1,7 @@
 //! The sweep, and what PostgreSQL knows better than Redis.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::concerts::Concert;
@@ -59,11 +61,12 @@ pub struct RestoreSold<'a> {
     pub concert: &'a Concert,
     /// The date.
     pub date: ConcertDate,
-    /// The caller's id in the `rebuild` key; None outside of a rebuild.
-    pub lock: Option<Uuid>,
+    /// The caller's id in the `rebuild` key, and how long it may go without a sign of life from now
+    /// on; None outside of a rebuild.
+    pub lock: Option<(Uuid, Duration)>,
     /// A random id, new for every call.
     pub version: Uuid,
-    /// The seats, at most [`Self::SEATS_MAX`].
+    /// The seats, at most [`Self::SEATS_MAX`]; none for a sign of life alone.
     pub seats: &'a [SeatNumber],
 }
 
@@ -82,7 +85,7 @@ pub enum RestoreOutcome {
         /// How many holds were dropped.
         dropped: u32,
     },
-    /// Nothing changed: somebody else is rebuilding now.
+    /// Nothing changed: the rebuild is not the caller's any more.
     Lost,
 }
 
@@ -95,13 +98,15 @@ impl ScriptCall for RestoreSold<'_> {
 
     fn write(&self, args: &mut Args) {
         let keys = &self.concert.keys;
+        let (id, ttl) = self.lock.map(|(id, ttl)| (id.to_string(), ttl)).unwrap_or_default();
         args.key(&keys.rebuild)
             .key(&keys.sold(self.date))
             .key(&keys.held(self.date))
             .key(&keys.hold(self.date))
             .key(&keys.version(self.date))
             .key(&keys.stats)
-            .text(self.lock.map(|lock| lock.to_string()).unwrap_or_default())
+            .text(id)
+            .millis(ttl)
             .text(self.version.to_string());
         for seat in self.seats {
             args.int(seat.get());

@@ -47,7 +47,7 @@ pub enum Call {
     Cancel { place: u64, attempt: Uuid },
     Finish { place: u64, user: u64, version: Uuid, seats: Vec<((usize, u32), Uuid)> },
     Rebuild { id: Uuid },
-    Seal { id: Uuid, epoch: Uuid, settings: Vec<(String, String)> },
+    Seal { id: Option<Uuid>, epoch: String, settings: Vec<(String, String)> },
 }
 
 #[derive(Debug, Clone)]

@@ -36,7 +36,8 @@ pub struct Model {
     pub paying: BTreeMap<u64, Paying>,
     pub sold: BTreeSet<(usize, u32)>,
     pub versions: BTreeMap<usize, String>,
-    pub rebuild: Option<(Uuid, i64)>,
+    /// Who rebuilds, or the epoch that the last rebuild ended with, and when this is forgotten.
+    pub rebuild: Option<(String, i64)>,
     /// Every number ever given, and the highest that a server may know of.
     pub given: BTreeSet<u64>,
     pub highest: u64,
@@ -117,7 +118,7 @@ impl Model {
                 self.finish(place, user, version, &seats)
             }
             Call::Rebuild { id } => self.rebuild(id),
-            Call::Seal { id, epoch, settings } => self.seal(id, epoch, &settings),
+            Call::Seal { id, epoch, settings } => self.seal(id, &epoch, &settings),
         }
     }
 
@@ -140,7 +141,7 @@ impl Model {
         self.groups.retain(|_, group| group.ends > now);
         self.mine.retain(|_, mine| mine.ends > now);
         self.paying.retain(|_, paying| paying.ends > now);
-        self.rebuild = self.rebuild.filter(|(_, ends)| *ends > now);
+        self.rebuild = self.rebuild.take().filter(|(_, ends)| *ends > now);
     }
 
     pub fn count(&mut self, counter: &'static str, n: usize) {
@@ -296,8 +297,8 @@ impl Model {
         for (day, version) in &self.versions {
             put(format!("version:{}", DAYS[*day]), version.clone());
         }
-        if let Some((id, ends)) = self.rebuild {
-            put("rebuild".into(), id.to_string());
+        if let Some((id, ends)) = &self.rebuild {
+            put("rebuild".into(), id.clone());
             put("rebuild ends".into(), ends.to_string());
         }
     }

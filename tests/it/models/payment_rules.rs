@@ -90,26 +90,28 @@ impl Model {
         if self.epoch.is_some() {
             return "present".into();
         }
-        if self.rebuild.is_some_and(|(current, _)| current != id) {
+        let id = id.to_string();
+        if self.rebuild.as_ref().is_some_and(|(current, _)| *current != id) {
             return "busy".into();
         }
         self.rebuild = Some((id, self.now + LOCK));
         "locked".into()
     }
 
-    pub fn seal(&mut self, id: Uuid, epoch: Uuid, settings: &[(String, String)]) -> String {
-        let epoch = epoch.to_string();
-        if self.epoch.as_ref() == Some(&epoch) {
-            return "sealed".into();
+    pub fn seal(&mut self, id: Option<Uuid>, epoch: &str, settings: &[(String, String)]) -> String {
+        let holder = self.rebuild.as_ref().map(|(holder, _)| holder.clone());
+        let is_set = self.epoch.as_deref() == Some(epoch);
+        let is_young = is_set && holder.as_deref() == Some(epoch);
+        let ends_it = !is_set && holder.is_some() && holder == id.map(|id| id.to_string());
+        if is_young || ends_it {
+            for (field, value) in settings {
+                self.settings.entry(field.clone()).or_insert_with(|| value.clone());
+            }
         }
-        if self.rebuild.map(|(id, _)| id) != Some(id) {
-            return "lost".into();
+        if ends_it {
+            self.epoch = Some(epoch.to_owned());
+            self.rebuild = Some((epoch.to_owned(), self.now + LOCK));
         }
-        for (field, value) in settings {
-            self.settings.entry(field.clone()).or_insert_with(|| value.clone());
-        }
-        self.epoch = Some(epoch);
-        self.rebuild = None;
-        "sealed".into()
+        if is_set || ends_it { "sealed" } else { "lost" }.into()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::call::{
-    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, PRICE, ReleaseRequest, SEATS_MAX, SESSION_MAX,
+    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, LOCK, PRICE, ReleaseRequest, SEATS_MAX, SESSION_MAX,
     TOKEN_EXTRA,
 };
 use super::model::{Hold, Model};
@@ -177,8 +177,11 @@ impl Model {
         version: Uuid,
         seats: &[u32],
     ) -> String {
-        if lock.is_some() && self.rebuild.map(|(id, _)| id) != lock {
-            return "lost".into();
+        if let Some(lock) = lock {
+            match &mut self.rebuild {
+                Some((id, ends)) if *id == lock.to_string() => *ends = self.now + LOCK,
+                _ => return "lost".into(),
+            }
         }
         let (mut marked, mut displaced, mut lapsed) = (0, 0, 0);
         for seat in seats {

@@ -102,6 +102,8 @@ pub enum Step {
     Seal {
         id: u128,
     },
+    /// Another server than the one that rebuilt gives settings back.
+    SealLate,
     /// An earlier call once more, with all that came between.
     Again {
         back: usize,
@@ -305,7 +307,9 @@ impl Step {
                 day: *day,
                 lock: match lock {
                     Lock::None => None,
-                    Lock::Rebuilding => now.model.rebuild.map(|(id, _)| id),
+                    Lock::Rebuilding => {
+                        now.model.rebuild.as_ref().and_then(|(id, _)| id.parse().ok())
+                    }
                     Lock::Other => Some(Uuid::from_u128(99)),
                 },
                 version: now.ids.fresh(),
@@ -355,9 +359,14 @@ impl Step {
             }
             Self::Rebuild { id } => Call::Rebuild { id: Uuid::from_u128(*id) },
             Self::Seal { id } => Call::Seal {
-                id: Uuid::from_u128(*id),
-                epoch: now.ids.fresh(),
+                id: Some(Uuid::from_u128(*id)),
+                epoch: now.ids.fresh().to_string(),
                 settings: vec![("batch".into(), "2".into()), ("capacity".into(), "3".into())],
+            },
+            Self::SealLate => Call::Seal {
+                id: None,
+                epoch: now.model.epoch.clone()?,
+                settings: vec![("paused".into(), "0".into())],
             },
             _ => return None,
         })
@@ -457,6 +466,7 @@ pub fn payment_steps() -> BoxedStrategy<Step> {
         3 => (aim(), unknown).prop_map(|(at, unknown_seat)| Step::Finish { at, unknown_seat }),
         2 => (1..3_u128).prop_map(|id| Step::Rebuild { id }),
         2 => (1..3_u128).prop_map(|id| Step::Seal { id }),
+        1 => Just(Step::SealLate),
         1 => Just(Step::LoseEpoch),
     ]
     .boxed()

@@ -417,7 +417,8 @@ impl World {
                 format!("holds {}", self.rows(&holds))
             }
             Call::Restore { day, lock, version, seats } => {
-                let (date, lock, version) = (concert.dates[*day], *lock, *version);
+                let (date, version) = (concert.dates[*day], *version);
+                let lock = lock.map(|id| (id, lasting(LOCK)));
                 let seats = &seats.iter().copied().map(seat).collect::<Vec<_>>()[..];
                 match self.run(&RestoreSold { concert, date, lock, version, seats }).await {
                     RestoreOutcome::Restored { marked, dropped } => {
@@ -543,7 +544,7 @@ impl World {
                 Taken::Present => "present".into(),
             },
             Call::Seal { id, epoch, settings } => {
-                let call = SealRebuild { rebuild: rebuild(*id), epoch: *epoch, settings };
+                let call = SealRebuild { concert, id: *id, epoch, late: lasting(LOCK), settings };
                 if self.run(&call).await { "sealed" } else { "lost" }.into()
             }
             other => unreachable!("{other:?} is not of the payments"),

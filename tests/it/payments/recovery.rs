@@ -112,6 +112,73 @@ async fn an_emptied_redis_gets_back_what_is_sold_and_the_settings() {
     assert_the_books_balance(&stage.database).await;
 }
 
+/// The server that rebuilds may have just started, and know of no pause.
+#[tokio::test]
+async fn a_server_that_remembers_the_settings_gives_them_back_after_another_ones_rebuild() {
+    let (lossy, stage, mut raw) = lossy_stage().await;
+    stage.payments.clone().verify_all().await.unwrap();
+    let settings = &stage.concert.keys.settings;
+    raw.say(&format!("HSET {settings} capacity 7 paused 1")).await;
+    stage.payments.clone().verify_all().await.unwrap();
+
+    raw.say("FLUSHALL").await;
+    let fresh = lossy.stage(&stage);
+    assert_eq!(fresh.payments.clone().verify_all().await.unwrap().rebuilt, 1);
+    // What an operator has said since is newer than what anybody remembers.
+    raw.say(&format!("HSET {settings} capacity 9")).await;
+    stage.payments.clone().verify_all().await.unwrap();
+    fresh.payments.clone().verify_all().await.unwrap();
+    let live = raw.say(&format!("HGETALL {settings}")).await.pairs();
+    assert_eq!((live["capacity"].as_str(), live["paused"].as_str()), ("9", "1"));
+
+    // From now on the fresh server remembers too.
+    raw.say("FLUSHALL").await;
+    assert_eq!(fresh.payments.clone().verify_all().await.unwrap().rebuilt, 1);
+    let live = raw.say(&format!("HGETALL {settings}")).await.pairs();
+    assert_eq!((live["capacity"].as_str(), live["paused"].as_str()), ("9", "1"));
+}
+
+/// However long it takes: here PostgreSQL answers only when the test lets it.
+#[tokio::test]
+async fn a_rebuild_that_goes_on_keeps_its_lock_on_every_date() {
+    let (_lossy, stage, mut raw) = lossy_stage().await;
+    let rebuild = &stage.concert.keys.rebuild;
+    let lock = async || {
+        let mut lock = stage.database.begin().await.unwrap();
+        sqlx::query("lock table owned_seats").execute(&mut *lock).await.unwrap();
+        lock
+    };
+    let blocked = async |n| {
+        let waiting = "select count(*) from pg_locks where not granted
+             and relation = 'owned_seats'::regclass";
+        eventually("PostgreSQL is waited for", || async {
+            count(&stage.database, waiting).await == n
+        })
+        .await;
+    };
+    let mut held = lock().await;
+    let payments = stage.payments.clone();
+    let verifying = tokio::spawn(async move { payments.verify_all().await });
+    blocked(1).await;
+    raw.say(&format!("PEXPIRE {rebuild} 5000")).await;
+    let id = raw.say(&format!("GET {rebuild}")).await;
+    // The first date's question may wait twice: to be prepared, and to be answered.
+    while raw.say(&format!("PTTL {rebuild}")).await.int() <= 5000 {
+        // The next lock stands in line behind this question, and before the next one.
+        let pass_on = async {
+            blocked(2).await;
+            held.rollback().await.unwrap();
+        };
+        ((), held) = tokio::join!(pass_on, lock());
+        blocked(1).await;
+        let now = raw.say(&format!("GET {rebuild}")).await;
+        assert_eq!(now, id, "a date without sales is a sign of life too");
+    }
+    held.rollback().await.unwrap();
+    let report = verifying.await.unwrap().unwrap();
+    assert_eq!((report.opened, report.rebuilt), (1, 1));
+}
+
 #[tokio::test]
 async fn a_comparison_sets_what_is_missing_and_clears_what_nobody_bought() {
     let (lossy, stage, mut raw) = lossy_stage().await;

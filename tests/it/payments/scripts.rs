@@ -176,20 +176,47 @@ async fn one_server_rebuilds_and_only_it_may_seal() {
     assert_eq!(take(mine).await, Taken::Locked);
     assert_eq!(take(theirs).await, Taken::Busy);
 
-    let epoch = Uuid::new_v4();
-    let remembered = [("capacity", "7"), ("paused", "1")];
-    let settings = remembered.map(|(field, value)| (field.to_owned(), value.to_owned()));
-    let seal = async |rebuild| {
-        let call = SealRebuild { rebuild, epoch, settings: &settings };
-        stage.redis.run(&call).await.unwrap()
-    };
+    let epoch = Uuid::new_v4().to_string();
     raw.say(&format!("HSET {} capacity 9", keys.settings)).await;
-    assert!(!seal(theirs).await);
+    let settings = [("capacity", "7"), ("paused", "1")];
+    assert!(!seal(&stage, Some(theirs.id), &epoch, &settings).await);
     assert_eq!(raw.say(&format!("EXISTS {}", keys.epoch)).await.int(), 0);
-    assert!(seal(mine).await);
-    assert!(seal(mine).await, "a repeat finds its own epoch");
-    assert_eq!(raw.say(&format!("GET {}", keys.epoch)).await.text(), epoch.to_string());
-    assert_eq!(raw.say(&format!("EXISTS {}", keys.rebuild)).await.int(), 0);
+    assert!(seal(&stage, Some(mine.id), &epoch, &settings).await);
+    assert!(seal(&stage, Some(mine.id), &epoch, &settings).await, "a repeat finds its own epoch");
+    assert_eq!(raw.say(&format!("GET {}", keys.epoch)).await.text(), epoch);
     let live = raw.say(&format!("HGETALL {}", keys.settings)).await.pairs();
     assert_eq!((live["capacity"].as_str(), live["paused"].as_str()), ("9", "1"));
+}
+
+async fn seal(stage: &Stage, id: Option<Uuid>, epoch: &str, settings: &[(&str, &str)]) -> bool {
+    let settings: Vec<_> =
+        settings.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect();
+    let late = Duration::from_secs(10);
+    let call = SealRebuild { concert: &stage.concert, id, epoch, late, settings: &settings };
+    stage.redis.run(&call).await.unwrap()
+}
+
+#[tokio::test]
+async fn settings_come_back_from_every_server_but_only_soon_after_a_rebuild() {
+    let stage = Stage::new().await;
+    let mut raw = RawRedis::shared().await;
+    let keys = &stage.concert.keys;
+    raw.say(&format!("DEL {}", keys.epoch)).await;
+    let mine =
+        Rebuild { concert: &stage.concert, id: Uuid::new_v4(), lock: Duration::from_secs(10) };
+    assert_eq!(stage.redis.run(&TakeRebuild(mine)).await.unwrap(), Taken::Locked);
+    let epoch = Uuid::new_v4().to_string();
+    assert!(!seal(&stage, None, &epoch, &[("paused", "1")]).await, "nobody has set this epoch");
+    assert!(seal(&stage, Some(mine.id), &epoch, &[]).await);
+
+    assert!(seal(&stage, None, &epoch, &[("paused", "1")]).await);
+    assert!(seal(&stage, None, &epoch, &[("paused", "0"), ("batch", "7")]).await);
+    let live = raw.say(&format!("HGETALL {}", keys.settings)).await.pairs();
+    assert_eq!((live["paused"].as_str(), live["batch"].as_str()), ("1", "7"));
+
+    // An operator goes on, and a server that was away all the time comes back.
+    assert!(raw.say(&format!("PTTL {}", keys.rebuild)).await.int() > 0, "it will be forgotten");
+    raw.say(&format!("DEL {} {}", keys.rebuild, keys.settings)).await;
+    assert!(seal(&stage, None, &epoch, &[("paused", "1")]).await);
+    assert_eq!(raw.say(&format!("EXISTS {}", keys.settings)).await.int(), 0);
 }

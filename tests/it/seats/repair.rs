@@ -50,7 +50,7 @@ async fn restoring_marks_seats_and_drops_holds_on_them() {
     stage.hold_for(bob, Duration::from_millis(1), &[5]).await;
     support::eventually("seat 5 lapses", || async { stage.list().await.contains(&5) }).await;
     let seats: Vec<SeatNumber> = [3, 5, 9].map(seat).to_vec();
-    let lock = Uuid::now_v7();
+    let lock = (Uuid::now_v7(), Duration::from_mins(1));
     let call = |lock| RestoreSold {
         concert: &stage.concert,
         date,
@@ -61,8 +61,10 @@ async fn restoring_marks_seats_and_drops_holds_on_them() {
     let before = stage.snapshot().await;
     assert_eq!(stage.redis.run(&call(Some(lock))).await.unwrap(), RestoreOutcome::Lost);
     assert_eq!(stage.snapshot().await, before, "without the lock nothing happens");
-    stage.say(&format!("SET {} {lock}", keys.rebuild)).await;
+    stage.say(&format!("SET {} {} PX 5000", keys.rebuild, lock.0)).await;
     let outcome = stage.redis.run(&call(Some(lock))).await.unwrap();
+    let left_ms = stage.say(&format!("PTTL {}", keys.rebuild)).await.int();
+    assert!(left_ms > 5000, "a sign of life, so the lock lives on: {left_ms} ms");
     assert_eq!(outcome, RestoreOutcome::Restored { marked: 3, dropped: 2 });
     let free: Vec<u32> = (1..=100).filter(|n| ![3, 4, 5, 9].contains(n)).collect();
     assert_eq!(stage.list().await, free);

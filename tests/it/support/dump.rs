@@ -49,26 +49,36 @@ async fn value_of(redis: &mut RawRedis, key: &str) -> String {
     }
 }
 
-/// Fails with the lines that differ.
-#[track_caller]
-pub fn assert_unchanged(before: &[String], after: &[String]) {
+/// The lines that are gone, but for keys that have come to their end by the clock, and the new ones.
+fn difference(before: &[String], after: &[String]) -> (Vec<String>, Vec<String>) {
     let missing = |one: &[String], other: &[String]| -> Vec<String> {
         one.iter().filter(|line| !other.contains(line)).cloned().collect()
     };
-    let (gone, new) = (missing(before, after), missing(after, before));
+    let now_ms = chrono::Utc::now().timestamp_millis();
+    let has_ended = |line: &String| {
+        let expires = line.rsplit_once(", expires ").and_then(|(_, at)| at.parse::<i64>().ok());
+        expires.is_some_and(|at| (0..=now_ms).contains(&at))
+    };
+    let mut gone = missing(before, after);
+    gone.retain(|line| !has_ended(line));
+    (gone, missing(after, before))
+}
+
+/// Fails with the lines that differ.
+#[track_caller]
+pub fn assert_unchanged(before: &[String], after: &[String]) {
+    let (gone, new) = difference(before, after);
     assert!(gone.is_empty() && new.is_empty(), "a refusal changed {gone:#?}\nto {new:#?}");
 }
 
-/// Waits until the stores hold nothing that ends by itself within seconds: the answers of grouped
-/// arrivals, and the lock of a rebuild.
+/// Waits until no job of a server has anything left to do: for more than a second nothing changes.
 pub async fn at_rest(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
         let first = dump(deployment, redis).await;
         tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
         let second = dump(deployment, redis).await;
-        let short = |line: &String| line.contains(":group:") || line.contains(":rebuild ");
-        if first == second && !second.iter().any(short) {
+        if difference(&first, &second) == (Vec::new(), Vec::new()) {
             return second;
         }
         assert!(tokio::time::Instant::now() < deadline, "the stores do not come to rest");
