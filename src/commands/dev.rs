@@ -1,7 +1,7 @@
 //! `onsale dev`: the whole of Onsale on this machine, with stores of its own.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::local::{self, Durability, LocalStores, StoresOptions};
 use crate::queue::TokenKeys;
 use crate::{postgres, telemetry};
 
-/// Starts private stores in `data`, migrates, serves until SIGINT or SIGTERM, and stops the stores.
-/// A store that ends meanwhile is started again.
+/// Starts private stores in `data`, migrates, serves until SIGINT, SIGTERM or SIGHUP, and stops the
+/// stores. A store that ends meanwhile is started again.
 ///
 /// # Errors
 ///
@@ -31,6 +31,7 @@ pub async fn command(
     check_settings(resolver.clone())?;
     telemetry::init(&telemetry);
     let stop = signals::stop_token()?;
+    signals::stop_on_hangup(&stop)?;
     let data = match data {
         Some(data) => data,
         None => local::default_data_dir(&std::env::current_dir().context("no current folder")?)?,
@@ -66,7 +67,7 @@ async fn serve_from(
     postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
     pool.close().await;
     let redis = stores.redis.socket().display().to_string();
-    Ok(serve::run(config, stop, |address| print_banner(address, &redis)).await?)
+    Ok(serve::run(config, stop, None, Some(|address| print_banner(address, &redis))).await?)
 }
 
 /// Everything that can be wrong is told before a store is started, and before `--reset` empties one:
@@ -100,18 +101,24 @@ fn open_to_demos(resolver: &mut Resolver) {
 /// The token key of the data folder, made at the first start: tokens outlive a restart.
 fn token_key(data: &Path) -> anyhow::Result<String> {
     let path = data.join("token-key");
-    if let Ok(key) = std::fs::read_to_string(&path) {
-        return Ok(key.trim().to_owned());
+    match fs::read_to_string(&path) {
+        Ok(key) => return Ok(key.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
     let key = TokenKeys::generate();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    writeln!(file, "{key}")?;
+    write_whole(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(key)
+}
+
+/// Writes a secret under another name first: after a kill or a power cut it is there or it is not.
+fn write_whole(path: &Path, secret: &str) -> std::io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
 }
 
 fn print_banner(address: SocketAddr, redis_socket: &str) {
@@ -130,7 +137,27 @@ Stop with Ctrl-C."
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_start_that_was_killed_while_it_wrote_the_token_key_spoils_no_other() {
+        let data = tempfile::tempdir().unwrap();
+        // A folder in the way of the last step: as far as a killed start may get.
+        let (path, unfinished) =
+            (data.path().join("token-key"), data.path().join("token-key.unfinished"));
+        fs::create_dir(&path).unwrap();
+        assert!(write_whole(&path, "torn").is_err());
+        assert_eq!(fs::read_to_string(&unfinished).unwrap(), "torn\n");
+        fs::remove_dir(&path).unwrap();
+
+        let key = token_key(data.path()).unwrap();
+        assert!(TokenKeys::parse(&key).is_ok());
+        assert_eq!(token_key(data.path()).unwrap(), key, "the next start finds it");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!unfinished.exists());
+    }
 
     #[test]
     fn no_address_is_limited_unless_somebody_wants_to_see_it() {

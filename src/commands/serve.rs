@@ -1,8 +1,10 @@
 //! `onsale serve`: one server of a deployment.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +25,12 @@ pub async fn command(mut resolver: Resolver) -> Result<(), Failure> {
     let config = Config::read(resolver)?;
     telemetry::init(&telemetry);
     let stop = signals::stop_token()?;
-    Ok(run(config, stop, |_| {}).await?)
+    let reloads = Some(signals::hangups()?);
+    Ok(run(config, stop, reloads, None::<fn(SocketAddr)>).await?)
 }
 
-/// Serves `config` until `stop`; `listening` is told the address once connections are accepted.
+/// Serves `config` until `stop`, and reads the catalogue again on each of `reloads`. `announce` is
+/// told the address once the server is ready.
 ///
 /// # Errors
 ///
@@ -34,7 +38,8 @@ pub async fn command(mut resolver: Resolver) -> Result<(), Failure> {
 pub async fn run(
     config: Config,
     stop: CancellationToken,
-    listening: impl FnOnce(std::net::SocketAddr),
+    reloads: Option<Signal>,
+    announce: Option<impl FnOnce(SocketAddr)>,
 ) -> anyhow::Result<()> {
     let listen = config.listen;
     let limits = config.http.clone();
@@ -54,17 +59,23 @@ pub async fn run(
     } else {
         (listener()?, App::start(config).await?)
     };
-    tokio::spawn(reload.on_hangup(app.clone(), signals::reloads()?));
+    if let Some(reloads) = reloads {
+        tokio::spawn(reload.on_each(reloads, app.clone()));
+    }
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
-    listening(address);
+    if let Some(announce) = announce {
+        // Whoever reads it asks at once.
+        stop.run_until_cancelled(wait_until_ready(&app)).await;
+        announce(address);
+    }
     let report = http::server::serve(listener, app.front(), stop, &limits).await;
     tracing::info!(?report, "stopped");
     app.stop().await;
     Ok(())
 }
 
-/// How long a server that shares its port waits for its stores; then it says what is missing.
+/// How long a server waits for its stores before it is used; then it says what is missing.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 async fn wait_until_ready(app: &AppState) {
@@ -81,7 +92,7 @@ struct Reload {
 }
 
 impl Reload {
-    async fn on_hangup(self, app: crate::app::AppState, mut hangups: tokio::signal::unix::Signal) {
+    async fn on_each(self, mut hangups: Signal, app: AppState) {
         while hangups.recv().await.is_some() {
             let Some(path) = &self.path else {
                 tracing::warn!("SIGHUP: the catalogue is built in, there is nothing to read");

@@ -1,4 +1,5 @@
-//! Signals: SIGINT and SIGTERM stop the server, SIGHUP reads the catalogue again.
+//! Signals: SIGINT and SIGTERM stop the server. SIGHUP makes `serve` read the catalogue again; `dev`
+//! lives in a terminal, so there it is the end of that terminal, and stops it too.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,11 +25,26 @@ pub fn stop_token() -> anyhow::Result<CancellationToken> {
     Ok(token)
 }
 
+/// Cancels `token` on SIGHUP too.
+///
+/// # Errors
+///
+/// As [`stop_token`].
+pub fn stop_on_hangup(token: &CancellationToken) -> anyhow::Result<()> {
+    let (mut hangups, token) = (hangups()?, token.clone());
+    tokio::spawn(async move {
+        hangups.recv().await;
+        tracing::info!(signal = "SIGHUP", "stopping");
+        token.cancel();
+    });
+    Ok(())
+}
+
 /// The stream of SIGHUP.
 ///
 /// # Errors
 ///
 /// As [`stop_token`].
-pub fn reloads() -> anyhow::Result<Signal> {
+pub fn hangups() -> anyhow::Result<Signal> {
     Ok(signal(SignalKind::hangup())?)
 }

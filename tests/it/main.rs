@@ -14,6 +14,7 @@ mod bad_input;
 mod checker;
 mod checking;
 mod codes;
+mod commands;
 #[cfg(feature = "crash-points")]
 mod crash;
 #[cfg(feature = "crash-points")]

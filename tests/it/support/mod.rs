@@ -4,6 +4,7 @@
 //! that stops, empties or breaks a store starts its own.
 
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use onsale::concerts::Concert;
@@ -11,6 +12,7 @@ use onsale::local::{self, LocalStores};
 use onsale::redis::{ConcertKeys, LuaScript, Redis, RedisConfig};
 use onsale::words::{ConcertId, SeatNumber, Won};
 
+pub mod dev;
 pub mod dump;
 pub mod line;
 pub mod links;
@@ -73,10 +75,23 @@ pub fn concert(seats: u32, days: u32) -> Concert {
 /// # Panics
 ///
 /// If it does not hold by then.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    within(Duration::from_secs(15), what, condition).await;
+}
+
+/// Waits until `condition` holds, for at most `max`.
+///
+/// # Panics
+///
+/// If it does not hold by then.
+pub async fn within<F: Future<Output = bool>>(
+    max: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
+    let deadline = tokio::time::Instant::now() + max;
     while !condition().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within 15 s: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(tokio::time::Instant::now() < deadline, "not within {max:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -7,10 +7,12 @@ use std::process::Stdio;
 
 use onsale::concerts::Concert;
 use onsale::config::settings::SETTINGS;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::server::{Deployment, TestServer};
+
+const CATALOGUE: &str = "concerts.toml";
 
 /// A running `onsale serve`; dropping it kills it.
 pub struct ServerProcess {
@@ -20,8 +22,8 @@ pub struct ServerProcess {
     folder: tempfile::TempDir,
 }
 
-/// How a process ended that did not start to serve.
-pub struct Refusal {
+/// How a process ended, and all that it said.
+pub struct Ended {
     pub exit_code: Option<i32>,
     pub said: String,
 }
@@ -84,16 +86,31 @@ impl ServerProcess {
     }
 
     /// Runs one that refuses to start.
-    pub async fn refused(deployment: &Deployment) -> Refusal {
+    pub async fn refused(deployment: &Deployment) -> Ended {
         let folder = tempfile::tempdir().expect("a folder");
-        let run = command(deployment, &folder).stderr(Stdio::piped()).output();
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(15), run);
-        let output = ended.await.expect("it ends at once").expect("the binary runs");
-        let said = [output.stdout, output.stderr].concat();
-        Refusal {
-            exit_code: output.status.code(),
-            said: String::from_utf8_lossy(&said).into_owned(),
-        }
+        end_of(command(deployment, &folder)).await
+    }
+
+    /// The file that it reads its catalogue from.
+    fn catalogue(&self) -> PathBuf {
+        self.folder.path().join(CATALOGUE)
+    }
+
+    pub fn read_catalogue(&self) -> String {
+        std::fs::read_to_string(self.catalogue()).expect("a catalogue")
+    }
+
+    pub fn write_catalogue(&self, concerts: &[Concert]) {
+        self.replace_catalogue(Some(&catalogue_of(concerts)));
+    }
+
+    /// Writes any text in its place, or takes the file away.
+    pub fn replace_catalogue(&self, text: Option<&str>) {
+        let replaced = match text {
+            Some(text) => std::fs::write(self.catalogue(), text),
+            None => std::fs::remove_file(self.catalogue()),
+        };
+        replaced.expect("a file that may be written");
     }
 
     /// Everything it said so far.
@@ -129,9 +146,7 @@ impl ServerProcess {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a live process");
-        let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("a signal");
+        signal_child(&self.child, signal);
     }
 
     /// Asks it to stop, and waits for its exit code.
@@ -142,9 +157,30 @@ impl ServerProcess {
     }
 }
 
+/// Sends a signal to a child process.
+pub fn signal_child(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    kill_process(pid.expect("a live process"), signal).expect("a signal");
+}
+
+/// Runs a subcommand to its end, with these variables and nothing else.
+pub async fn run(subcommand: &str, variables: &[(&str, &str)]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.arg(subcommand).env_clear().envs(variables.iter().copied());
+    end_of(command).await
+}
+
+async fn end_of(mut command: Command) -> Ended {
+    let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(15), run);
+    let output = ended.await.expect("it ends soon").expect("the binary runs");
+    let said = [output.stdout, output.stderr].concat();
+    Ended { exit_code: output.status.code(), said: String::from_utf8_lossy(&said).into_owned() }
+}
+
 /// `onsale serve` with the settings of `deployment` and nothing else.
 fn command(deployment: &Deployment, folder: &tempfile::TempDir) -> Command {
-    let catalogue = folder.path().join("concerts.toml");
+    let catalogue = folder.path().join(CATALOGUE);
     std::fs::write(&catalogue, catalogue_of(&deployment.concerts)).expect("a catalogue");
     let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
     command.arg("serve").env_clear().stdin(Stdio::null()).kill_on_drop(true);

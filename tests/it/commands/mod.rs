@@ -1,0 +1,5 @@
+//! The commands of the binary, each as a process: what they print, how they end, what they leave.
+
+mod dev;
+mod doctor;
+mod reload;
