@@ -1,19 +1,9 @@
 //! Settings of the HTTP server.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The smallest that hyper works with.
 pub(super) const HEAD_BYTES_MIN: usize = 8_192;
-
-/// A connection may take this much memory before its request is known.
-const HEAD_BYTES_MAX: usize = 1 << 20;
-
-/// What the API promises to take.
-const BODY_BYTES_MIN: usize = 16 * 1024;
-
-/// What a deadline for a client may be.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(10);
 
 /// Limits that protect the server from its clients. None of them is needed by a well-behaved one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,61 +86,5 @@ impl Default for HttpConfig {
             head_bytes_max: 32 * 1024,
             shutdown_timeout: Duration::from_secs(10),
         }
-    }
-}
-
-impl HttpConfig {
-    /// Every violated bound as a sentence, so that one start shows all mistakes.
-    #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let mut unless = |fine: bool, name: &str, bound: &str| {
-            if !fine {
-                faults.push(format!("{name} must be {bound}"));
-            }
-        };
-        unless(self.connections_max >= 1, "connections_max", "at least 1");
-        unless(self.requests_max >= 1, "requests_max", "at least 1");
-        unless(self.body_bytes_max >= BODY_BYTES_MIN, "body_bytes_max", "at least 16384");
-        unless(
-            (HEAD_BYTES_MIN..=HEAD_BYTES_MAX).contains(&self.head_bytes_max),
-            "head_bytes_max",
-            "8192 to 1048576",
-        );
-        for (name, timeout) in [
-            ("header_timeout", self.header_timeout),
-            ("idle_timeout", self.idle_timeout),
-            ("body_timeout", self.body_timeout),
-        ] {
-            unless(TIMEOUTS.contains(&timeout), name, "100ms to 10m");
-        }
-        let prompt = self.shutdown_timeout <= *TIMEOUTS.end();
-        unless(prompt, "shutdown_timeout", "at most 10m");
-        faults
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_are_fine_and_every_fault_is_told() {
-        assert_eq!(HttpConfig::default().faults(), Vec::<String>::new());
-        let wrong = HttpConfig {
-            connections_max: 0,
-            reuse_port: false,
-            requests_max: 0,
-            arrivals_per_address: 0,
-            polls_per_address: 0,
-            proxy_hops: 0,
-            header_timeout: Duration::ZERO,
-            idle_timeout: Duration::MAX,
-            body_timeout: Duration::ZERO,
-            body_bytes_max: 0,
-            head_bytes_max: 0,
-            shutdown_timeout: Duration::MAX,
-        };
-        assert_eq!(wrong.faults().len(), 8);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The times of the payment protocol. They depend on each other: see [`PaymentsConfig::is_sound`].
+/// The times of the payment protocol. No statement may act after its hold or its lease has ended, so
+/// `statement_deadline` is below `begin_extension` and `lease`; the configuration sees to that.
 #[derive(Debug, Clone)]
 pub struct PaymentsConfig {
     /// How long after `begin` was sent the statement may still act, on PostgreSQL's clock.
@@ -23,7 +24,8 @@ pub struct PaymentsConfig {
     pub finish_again: Duration,
     /// How often the sold seats in Redis are compared with PostgreSQL, whatever happens.
     pub compare_every: Duration,
-    /// How long a server that rebuilds the sold set may go without a sign of life.
+    /// How long a server that rebuilds the sold set may go without a sign of life; and how long
+    /// after a rebuild the other servers may write back the live settings that they remember.
     pub rebuild_lock: Duration,
 }
 
@@ -38,13 +40,5 @@ impl Default for PaymentsConfig {
             compare_every: Duration::from_mins(1),
             rebuild_lock: Duration::from_secs(10),
         }
-    }
-}
-
-impl PaymentsConfig {
-    /// Whether no statement can act after its hold or its lease has ended.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.statement_deadline < self.lease && self.statement_deadline < self.begin_extension
     }
 }

@@ -1,7 +1,7 @@
 //! A server that is killed at the worst moments: the next one tells the truth.
 //!
-//! These tests run real server processes, with crash points compiled in
-//! (`cargo test --features crash-points`).
+//! These tests run real server processes, and need crash points compiled in: `make test`, or
+//! `cargo test --features crash-points`.
 
 use onsale::concerts::Concert;
 use serde_json::json;
