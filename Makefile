@@ -3,7 +3,7 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench loadtest loadtest-crash faults
+.PHONY: help setup run test check bench loadtest loadtest-crash faults fuzz
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,3 +41,6 @@ loadtest-crash: ## The same with kill -9 in the middle (CRASH=server, redis or p
 
 faults: setup ## A sale under faults, judged by what everybody was told (SEED=1, MINUTES=10)
 	cargo test --features crash-points --test faults -- --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
+
+fuzz: setup ## Made-up input against what must hold, each fuzzer for a minute (SECONDS=60; the first build takes some)
+	scripts/fuzz.sh $(or $(SECONDS),60)

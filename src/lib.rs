@@ -27,3 +27,7 @@ pub mod redis;
 pub mod scheduler;
 pub mod telemetry;
 pub mod words;
+
+// For tests and fuzzers alone.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;

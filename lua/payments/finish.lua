@@ -13,7 +13,7 @@ KEYS
   [5] users    hash    user -> place; removed if it names this place
   [6] paying   zset    attempts of this place; removed
   [7] holds    hash    of the user: <date>:<seat> -> reservation
-  [8] stats    hash    counters sold, displaced, consumed
+  [8] stats    hash    counters sold, displaced, lapsed, consumed
   then for each date of the payment, in the order of the dates in ARGV
   [9, 13, ..]  held    zset    seat -> deadline ms
   [10, 14, ..] hold    hash    seat -> <reservation>:<place>:<user>:<price>:<hard_ms>, again:<seat>
@@ -29,7 +29,8 @@ ARGV
   then per seat: index of its date (1 to D), seat, reservation
 
 Returns {"finished", sold, displaced, consumed}: seats newly marked sold, live holds of others
-dropped from them, and 1 if the token was still in the line. All 0 when repeated.
+dropped from them, and 1 if the token was still in the line. All 0 when repeated. A hold of another
+reservation that is past its deadline is counted as lapsed.
 
 A repeat finds every bit set and every key gone, changes and counts nothing.
 Cost: O(s log n) for s seats, a handful.
@@ -43,7 +44,7 @@ local FIRST_DATE_KEY, KEYS_PER_DATE, FIRST_DATE = 9, 4, 5
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local sold, displaced, consumed = 0, 0, 0
+local sold, displaced, lapsed, consumed = 0, 0, 0, 0
 local changed = {}
 for i = FIRST_DATE + dates, #ARGV, 3 do
   local index, seat, reservation = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
@@ -56,8 +57,12 @@ for i = FIRST_DATE + dates, #ARGV, 3 do
   local record = redis.call('HGET', hold, seat)
   local deadline_ms = tonumber(redis.call('ZSCORE', held, seat) or 0)
   if record or deadline_ms > 0 then
-    if record and string.match(record, '^[^:]*') ~= reservation and deadline_ms > now_ms then
-      displaced = displaced + 1
+    if record and string.match(record, '^[^:]*') ~= reservation then
+      if deadline_ms > now_ms then
+        displaced = displaced + 1
+      else
+        lapsed = lapsed + 1
+      end
     end
     redis.call('HDEL', hold, seat, 'again:' .. seat)
     redis.call('ZREM', held, seat)
@@ -90,6 +95,9 @@ if sold > 0 then
 end
 if displaced > 0 then
   redis.call('HINCRBY', stats, 'displaced', displaced)
+end
+if lapsed > 0 then
+  redis.call('HINCRBY', stats, 'lapsed', lapsed)
 end
 if consumed > 0 then
   redis.call('HINCRBY', stats, 'consumed', consumed)

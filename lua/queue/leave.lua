@@ -23,7 +23,7 @@ ARGV
   [5..] date   YYYY-MM-DD, in the order of the keys
 
 Returns
-  {"left", released}  released: live holds given up
+  {"left", released}  released: live holds given up; those past their deadline are counted as lapsed
   {"not_yours"}       nothing changed: it is bound to another user than the asker
   {"other_user"}      nothing changed: the token is bound to another user than ARGV says
   {"paying"}          nothing changed: a payment is under way
@@ -79,7 +79,7 @@ if redis.call('ZCOUNT', paying, '(' .. string.format('%.0f', now_ms), '+inf') > 
   return { 'paying' }
 end
 
-local released = 0
+local released, lapsed = 0, 0
 if user ~= '' then
   local keys_of = {}
   for i = FIRST_DATE, #ARGV do
@@ -99,6 +99,8 @@ if user ~= '' then
       redis.call('HDEL', holds, mine[i])
       if deadline_ms > now_ms then
         released = released + 1
+      else
+        lapsed = lapsed + 1
       end
       redis.call('SET', keys.version, version)
     end
@@ -109,6 +111,9 @@ redis.call('DEL', token)
 forget(owner)
 if released > 0 then
   redis.call('HINCRBY', stats, 'released', released)
+end
+if lapsed > 0 then
+  redis.call('HINCRBY', stats, 'lapsed', lapsed)
 end
 redis.call('HINCRBY', stats, 'left', 1)
 return { 'left', released }

@@ -131,7 +131,7 @@ impl Fields {
     /// Reads the fields of `T` from a query string and a JSON body, and makes `T` of them.
     ///
     /// An empty body is no body.
-    pub(super) fn read<T: FromFields>(query: Option<&str>, body: &[u8]) -> Result<T, Problem> {
+    pub(crate) fn read<T: FromFields>(query: Option<&str>, body: &[u8]) -> Result<T, Problem> {
         let query = query.unwrap_or_default();
         if query.is_empty() && body.is_empty() {
             // As of nearly all polls: nothing to read, nothing to merge.

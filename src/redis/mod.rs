@@ -26,6 +26,8 @@ pub mod reply;
 mod runner;
 pub mod script;
 mod together;
+#[cfg(any(test, fuzzing))]
+mod written;
 
 pub use client::Redis;
 pub use config::RedisConfig;
@@ -33,3 +35,5 @@ pub use error::RedisError;
 pub use keys::{ConcertKeys, Key};
 pub use reply::{Reply, ReplyFault};
 pub use script::{Args, LuaScript, ScriptCall};
+#[cfg(any(test, fuzzing))]
+pub(crate) use written::WrittenAnswer;

@@ -107,12 +107,14 @@ fn evaluate<C: ScriptCall>(
 }
 
 fn decode<C: ScriptCall>(value: Value) -> Result<C::Outcome, RedisError> {
-    let read = |value| -> Result<C::Outcome, ReplyFault> {
-        let mut reply = Reply::new(value)?;
-        let tag = reply.text()?;
-        C::decode(&tag, reply)
-    };
-    read(value).map_err(|source| RedisError::Reply { script: C::script().name, source })
+    read_answer::<C>(value).map_err(|source| RedisError::Reply { script: C::script().name, source })
+}
+
+/// What a script answered, by its decoder.
+pub(super) fn read_answer<C: ScriptCall>(value: Value) -> Result<C::Outcome, ReplyFault> {
+    let mut reply = Reply::new(value)?;
+    let tag = reply.text()?;
+    C::decode(&tag, reply)
 }
 
 fn is_noscript(error: &FredError) -> bool {

@@ -38,6 +38,8 @@ pub struct Model {
     pub versions: BTreeMap<usize, String>,
     /// Who rebuilds, or the epoch that the last rebuild ended with, and when this is forgotten.
     pub rebuild: Option<(String, i64)>,
+    /// Holds that ended with their own payment.
+    pub paid: u64,
     /// Every number ever given, and the highest that a server may know of.
     pub given: BTreeSet<u64>,
     pub highest: u64,
@@ -212,6 +214,9 @@ impl Model {
             assert!(seats <= SEATS_MAX as usize, "user {user} holds {seats} seats");
         }
         let stat = |name: &str| self.stats.get(name).copied().unwrap_or(0);
+        let ended = stat("released") + stat("lapsed") + stat("displaced") + self.paid;
+        let there = self.holds.len() as u64;
+        assert_eq!(stat("held"), there + ended, "a hold is lost: {:?}", self.stats);
         let gone = stat("expired") + stat("left") + stat("consumed");
         let here = (self.waiting.len() + self.active.len()) as u64;
         assert_eq!(stat("issued"), here + gone, "somebody is lost: {:?}", self.stats);

@@ -53,15 +53,18 @@ impl Model {
         version: Uuid,
         seats: &[((usize, u32), Uuid)],
     ) -> String {
-        let (mut sold, mut displaced, mut changed) = (0, 0, BTreeSet::new());
+        let (mut sold, mut displaced, mut lapsed, mut changed) = (0, 0, 0, BTreeSet::new());
         for (at, reservation) in seats {
             if self.sold.insert(*at) {
                 sold += 1;
                 changed.insert(at.0);
             }
             if let Some(hold) = self.holds.remove(at) {
-                let live = hold.deadline > self.now;
-                displaced += usize::from(live && hold.reservation != *reservation);
+                match (hold.reservation == *reservation, hold.deadline > self.now) {
+                    (true, _) => self.paid += 1,
+                    (false, true) => displaced += 1,
+                    (false, false) => lapsed += 1,
+                }
                 changed.insert(at.0);
             }
             let entry = self.mine.get(&user).and_then(|mine| mine.entries.get(at));
@@ -82,6 +85,7 @@ impl Model {
         let consumed = was_active || was_waiting;
         self.count("sold", sold);
         self.count("displaced", displaced);
+        self.count("lapsed", lapsed);
         self.count("consumed", usize::from(consumed));
         format!("finished {sold} {displaced} {consumed}")
     }

@@ -217,12 +217,16 @@ impl Model {
         if self.is_paying(place) {
             return "paying".into();
         }
-        let mut released = 0;
+        let (mut released, mut lapsed) = (0, 0);
         let mine = user.and_then(|user| self.mine.get(&user)).cloned().unwrap_or_default();
         for (at, reservation) in mine.entries {
             let Some(hold) = self.holds.get(&at) else { continue };
             if hold.reservation == reservation && hold.place == place {
-                released += usize::from(hold.deadline > self.now);
+                if hold.deadline > self.now {
+                    released += 1;
+                } else {
+                    lapsed += 1;
+                }
                 self.holds.remove(&at);
                 self.forget_entry(user.expect("somebody"), at);
                 self.versions.insert(at.0, version.simple().to_string());
@@ -231,6 +235,7 @@ impl Model {
         self.active.remove(&place);
         self.forget_user(owner, place);
         self.count("released", released);
+        self.count("lapsed", lapsed);
         self.count("left", 1);
         format!("left {released}")
     }

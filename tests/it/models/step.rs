@@ -62,7 +62,7 @@ pub enum Step {
     },
     Release {
         hold: usize,
-        stranger: bool,
+        whose: Whose,
         given_up: bool,
     },
     Sweep {
@@ -146,6 +146,15 @@ pub enum Lock {
     None,
     Rebuilding,
     Other,
+}
+
+/// What a release names: holds as they are, the same by somebody who has them not, or earlier
+/// reservations of the same person for the same seats.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose {
+    Holder,
+    Stranger,
+    Former,
 }
 
 /// Which place: the how-manyth of those that are active, that wait, or that were ever given.
@@ -284,19 +293,25 @@ impl Step {
                 let (day, version, seats) = (*day, now.ids.fresh(), now.ids.of_each(seats));
                 Call::Hold(HoldRequest { run, epoch, place, user, day, version, seats })
             }
-            Self::Release { hold, stranger, given_up } => {
+            Self::Release { hold, whose, given_up } => {
                 let index = hold.checked_rem(now.model.holds.len())?;
                 let (at, hold) = now.model.holds.iter().nth(index)?;
                 let of_his = now.model.holds.iter().filter(|(other, other_hold)| {
                     (other.0, other_hold.place) == (at.0, hold.place)
                 });
+                let mut seats: Vec<_> = of_his.map(|(at, hold)| (at.1, hold.reservation)).collect();
+                if matches!(whose, Whose::Former) {
+                    for (_, reservation) in &mut seats {
+                        *reservation = now.ids.fresh();
+                    }
+                }
                 Call::Release(ReleaseRequest {
                     place: hold.place,
-                    user: if *stranger { 9 } else { hold.user },
+                    user: if matches!(whose, Whose::Stranger) { 9 } else { hold.user },
                     day: at.0,
                     given_up: *given_up,
                     version: now.ids.fresh(),
-                    seats: of_his.map(|(at, hold)| (at.1, hold.reservation)).collect(),
+                    seats,
                 })
             }
             Self::Sweep { day } => Call::Sweep { day: *day, version: now.ids.fresh() },
@@ -391,6 +406,10 @@ fn belief() -> impl Strategy<Value = Belief> {
     ]
 }
 
+fn whose() -> impl Strategy<Value = Whose> {
+    prop_oneof![8 => Just(Whose::Holder), 1 => Just(Whose::Stranger), 1 => Just(Whose::Former)]
+}
+
 fn seats() -> impl Strategy<Value = Vec<u32>> {
     subsequence((1..=SEATS).collect::<Vec<_>>(), 1..=SEATS as usize)
 }
@@ -442,9 +461,8 @@ pub fn seat_steps() -> BoxedStrategy<Step> {
         12 => (aim(), somebody(), day(), seats(), belief()).prop_map(
             |(at, user, day, seats, belief)| Step::Hold { at, user, day, seats, belief }
         ),
-        4 => (0..6_usize, prop::bool::weighted(0.1), any::<bool>()).prop_map(
-            |(hold, stranger, given_up)| Step::Release { hold, stranger, given_up }
-        ),
+        4 => (0..6_usize, whose(), any::<bool>())
+            .prop_map(|(hold, whose, given_up)| Step::Release { hold, whose, given_up }),
         2 => day().prop_map(|day| Step::Sweep { day }),
         2 => day().prop_map(|day| Step::List { day }),
         1 => Just(Step::Dates),
