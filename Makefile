@@ -14,14 +14,9 @@ setup: ## Install what is missing: Redis, PostgreSQL
 run: setup ## Build and serve on 127.0.0.1:8080 with private stores (ARGS="--reset" empties them)
 	cargo run --release -- dev $(ARGS)
 
-<<<<<<< HEAD
 test: ## Run all tests, on throw-away stores
 	@scripts/setup.sh clocks
-	cargo test $(ARGS)
-=======
-test: setup ## Run all tests, on throw-away stores
 	cargo test --features crash-points $(ARGS)
->>>>>>> 58ccbfa (Kill servers at their crash points in make test; drop checks that nobody asked)
 
 check: ## Run everything that a change must pass: tests, format, lints, docs, a short load test
 	@scripts/setup.sh lua k6
