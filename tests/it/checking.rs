@@ -60,7 +60,8 @@ fn join(user: u64) -> Call {
 }
 
 fn joined(place: u64, position: u64) -> Outcome {
-    ok(json!({ "token": token(place), "status": "waiting", "queuePosition": position }))
+    let body = json!({ "token": token(place), "status": "waiting", "queuePosition": position });
+    Outcome::Ok { status: 201, body }
 }
 
 fn poll(place: u64) -> Call {
@@ -426,6 +427,32 @@ fn an_answer_from_a_board_may_be_older_than_a_loss() {
     assert_ne!(history.verdict("A2").violations, [""; 0], "0.6 s before, and boards live 0.5 s");
     history.lose(4.5);
     assert_eq!(history.verdict("A2").violations, [""; 0]);
+}
+
+/// Place 4 is answered with what the old key paid, and buys something itself later.
+#[test]
+fn a_replay_with_the_token_of_another_place_is_no_payment_of_that_place() {
+    let mut history = sale();
+    history.finals.payments.push(payment("p2", 1, 4));
+    let balance = Call::Balance { token: token(4), user: 1 };
+    history.add(27.0, balance, ok(json!({ "userId": 1, "balance": 900 })));
+    history.add(27.5, pay(4, None), bought("p2"));
+    assert_eq!(history.verdict("M5").violations, [""; 0]);
+    let balance = Call::Balance { token: token(4), user: 1 };
+    history.add(29.5, balance, ok(json!({ "userId": 1, "balance": 900 })));
+    assert_ne!(history.verdict("M5").violations, [""; 0], "by then it had paid");
+}
+
+#[test]
+fn who_is_told_of_a_place_again_may_have_come_long_before() {
+    let mut history = sale();
+    history.answer(28.0, standing("waiting", 1));
+    assert_ne!(history.verdict("Q2").violations, [""; 0]);
+    for at in [0.0, 1.0, 2.0, 18.0] {
+        let Outcome::Ok { status, .. } = &mut history.at(at).outcome else { continue };
+        *status = 200;
+    }
+    assert_eq!(history.verdict("Q2").violations, [""; 0], "their first answers were lost");
 }
 
 #[test]

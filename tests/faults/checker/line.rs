@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Verdict;
 use super::index::{Index, Place, is_ok, ok_body, place_of, refusal, token_of};
-use crate::history::{Call, Op};
+use crate::history::{Call, Op, Outcome};
 
 /// With free capacity and somebody waiting, a promotion comes within this.
 const PROMOTION_US: u64 = 3_000_000;
@@ -37,6 +37,8 @@ pub enum State {
 struct Token<'a> {
     /// The arrival that was answered with it first.
     joined: Option<&'a Op>,
+    /// The arrival that was given it, if its answer came.
+    came: Option<&'a Op>,
     user: Option<u64>,
     seen: Vec<(&'a Op, State)>,
 }
@@ -91,8 +93,11 @@ fn tokens<'a>(index: &Index<'a>) -> HashMap<Place, Token<'a>> {
         for op in ops {
             token.seen.extend(state(op).map(|state| (*op, state)));
         }
-        let arrivals = ops.iter().filter(|op| matches!(op.call, Call::Join { .. }));
-        token.joined = arrivals.min_by_key(|op| op.returned_us).copied();
+        let arrivals = || ops.iter().filter(|op| matches!(op.call, Call::Join { .. }));
+        token.joined = arrivals().min_by_key(|op| op.returned_us).copied();
+        // 200 repeats what an earlier arrival was given, whose answer may have been lost.
+        let is_new = |op: &&&Op| matches!(op.outcome, Outcome::Ok { status: 201, .. });
+        token.came = arrivals().find(is_new).copied();
         token.user = token.joined.and_then(|op| match op.call {
             Call::Join { user, .. } => user,
             _ => None,
@@ -122,7 +127,7 @@ fn q2(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
             continue;
         }
         for (other, late) in tokens.iter().filter(|(other, _)| other.0 == place.0) {
-            let (Some(came), Some(active_us)) = (late.joined, late.first_active_us()) else {
+            let (Some(came), Some(active_us)) = (late.came, late.first_active_us()) else {
                 continue;
             };
             if joined.returned_us < came.invoked_us {

@@ -109,7 +109,9 @@ fn made_before(index: &Index, row: &PaymentRow, sure_us: u64, possible_us: u64) 
     let pays: Vec<_> = requests
         .filter(|op| matches!(op.call, Call::Pay { .. }) && refusal(op).is_none())
         .collect();
-    let sure = pays.iter().any(|op| is_ok(op) && op.returned_us < sure_us);
+    // An old key is answered with its old payment, whatever the token could buy.
+    let told = index.paid.iter().filter(|paid| paid.payments.contains(&row.id));
+    let sure = told.map(|paid| paid.op.returned_us).any(|at_us| at_us < sure_us);
     (sure, pays.is_empty() || pays.iter().any(|op| op.invoked_us < possible_us))
 }
 
