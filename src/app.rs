@@ -163,9 +163,9 @@ impl App {
 /// settled before any script is loaded into it, and before a rebuild lets numbers be given.
 fn settle_before_loading(redis: &Redis, line: &Queue, payments: &Payments) {
     let queue = line.clone();
-    redis.on_forgotten(move || {
+    redis.on_forgotten(move |shard| {
         let queue = queue.clone();
-        async move { queue.settle_all().await }.boxed()
+        async move { queue.settle_all(&shard).await }.boxed()
     });
     let queue = line.clone();
     payments.settle_lines_by(move |concert| {

@@ -103,7 +103,7 @@ fn scripts(c: &mut Criterion) {
     let mut redis = Redis::start();
     for case in queue::cases().into_iter().chain(seats::cases()).chain(money::cases()) {
         redis.run("FLUSHALL");
-        redis.run("SET run r");
+        redis.run(&format!("SET run {}", redis.turn));
         redis.run("SET epoch e");
         (case.setup)(&mut redis, case.size);
         let sha = redis.call(&["SCRIPT".into(), "LOAD".into(), case.source.to_owned()]);

@@ -56,14 +56,12 @@ pub fn cases() -> Vec<Case> {
     let settle = include_str!("../../lua/queue/settle.lua");
     cases.push(case("queue/claim", claim, 1, "active", first_use));
     cases.push(case("queue/leave", leave, 1, "left", give_up));
-    cases.push(case("queue/settle, another process", settle, 1, "settled", settle_anew));
+    cases.push(case("queue/settle, another turn", settle, 1, "settled", settle_anew));
     // What nearly every call finds.
     let settled = case("queue/settle, nothing to do", settle, 1, "settled", settle_call);
     cases.push(settled.after(|redis, _| {
         fill(redis, 1_000);
-        let info = redis.call(&["INFO".into(), "server".into()]);
-        let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-        redis.run(&format!("SET run {}", run.expect("a run id").trim()));
+        redis.run(&format!("SET run {}", redis.turn));
     }));
     cases
 }
@@ -90,7 +88,7 @@ fn read_board(_: &mut Redis, _: usize, _: usize) -> Call {
 }
 
 fn entering(n: usize) -> Call {
-    let keys = ["seq", "epoch", "waiting", "active", "users", "stats"];
+    let keys = ["seq", "epoch", "waiting", "active", "users", "stats", "run"];
     Call::default().key(format!("group:{n}")).keys(&keys).arg(0).arg("e").arg(5_000)
 }
 
@@ -110,7 +108,7 @@ fn let_in(redis: &mut Redis, size: usize, n: usize) -> Call {
     redis.run(&format!("ZADD waiting {}", places.collect::<Vec<_>>().join(" ")));
     redis.run("HSET pace at 1 credit 1000");
     let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead", "sold"];
-    let call = Call::default().keys(&keys).arg("r").arg("e").arg(100_000).arg(size);
+    let call = Call::default().keys(&keys).arg(&redis.turn).arg("e").arg(100_000).arg(size);
     call.arg(60_000).arg(0).arg(50).arg("token:")
 }
 

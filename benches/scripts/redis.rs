@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// A server that ends with this value, and one connection to it.
 pub struct Redis {
+    /// Its replication id: the scripts of the line look at it.
+    pub turn: String,
     process: Child,
     reader: BufReader<UnixStream>,
     _folder: tempfile::TempDir,
@@ -41,7 +43,12 @@ impl Redis {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        Self { process, reader: BufReader::new(stream), _folder: folder }
+        let reader = BufReader::new(stream);
+        let mut redis = Self { turn: String::new(), process, reader, _folder: folder };
+        let info = redis.call(&["INFO".to_owned(), "replication".to_owned()]);
+        let turn = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
+        turn.expect("a replication id").trim().clone_into(&mut redis.turn);
+        redis
     }
 
     /// Sends one command; answers the text of a simple answer, or of the first item of a list.

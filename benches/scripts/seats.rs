@@ -56,7 +56,8 @@ fn take(redis: &mut Redis, size: usize, n: usize) -> Call {
     let keys = ["run", "epoch", "token", "active", "paying", "holds", "stats"];
     let call = Call::default().keys(&keys).keys(&["held", "hold", "sold", "version"]);
     let call = call.key(format!("held:{DATE}")).key(format!("hold:{DATE}"));
-    let call = call.arg("r").arg("e").arg(n).arg(7).arg(format!("v{n}")).arg(DATE).arg(LATER);
+    let call =
+        call.arg(&redis.turn).arg("e").arg(n).arg(7).arg(format!("v{n}")).arg(DATE).arg(LATER);
     let call = call.arg(100).arg(300_000).arg(60_000).arg(60_000).arg(3_600_000).arg(20);
     (1..=size).fold(call, |call, seat| call.arg(seat).arg(format!("r{n}-{seat}")))
 }

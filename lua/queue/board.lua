@@ -6,7 +6,7 @@ Why a script: head, length, dead numbers and generation must be of one moment, o
 contradict each other. It writes nothing, so it also runs when Redis is out of memory.
 
 KEYS
-  [1] run       string  run id of the process that this line was settled on
+  [1] run       string  the turn that this line was settled in: see queue/settle
   [2] epoch     string  id of the last rebuild from PostgreSQL
   [3] seq       int     last place given
   [4] waiting   zset    <place> or <place>:<user> -> place

@@ -12,6 +12,7 @@ KEYS
   [5] active   zset    place -> expiry in ms
   [6] users    hash    user -> place; trusted only while that place is waiting or active
   [7] stats    hash    counters
+  [8] run      string  the turn that this line was settled in: see queue/settle
 
 ARGV
   [1] floor         integer >= 0, the highest place that the caller gave, saw or verified
@@ -26,13 +27,14 @@ Returns
      the list names the arrivals (from 1) whose user had a place already, and since when not only in
      this group; expires_ms is 0 while that place is waiting. All other arrivals got new places:
      first, first + 1, ... in order, at positions before + 1, before + 2, ...
-  {"unsettled"}  nothing changed: the counter is missing or below floor, or the epoch is another
+  {"unsettled"}  nothing changed: the counter is missing or below floor, the epoch is another, or the
+                 line was settled in another turn
 
 A repeat is safe: the same group id answers the same places for group_ttl_ms.
 Cost: O(n log m) for n arrivals, m waiting.
 ]]
 local group, seq, epoch, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local active, users, stats = KEYS[5], KEYS[6], KEYS[7]
+local active, users, stats, run = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local floor, epoch_expected, group_ttl_ms = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local FIRST_ARRIVAL, MINUS = 4, string.byte('-')
 
@@ -41,7 +43,9 @@ if answered then
   return cmsgpack.unpack(answered)
 end
 local last = tonumber(redis.call('GET', seq) or nil)
-if not last or last < floor or redis.call('GET', epoch) ~= epoch_expected then
+local turn = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+local is_settled = last and last >= floor and redis.call('GET', run) == turn
+if not is_settled or redis.call('GET', epoch) ~= epoch_expected then
   return { 'unsettled' }
 end
 

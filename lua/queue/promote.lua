@@ -5,7 +5,7 @@ Why a script: every server runs this every second with no leader, so what is fre
 allows and who is next must be read and changed in one step.
 
 KEYS
-  [1] run       string  run id of the process that this line was settled on
+  [1] run       string  the turn that this line was settled in: see queue/settle
   [2] epoch     string  id of the last rebuild from PostgreSQL
   [3] waiting   zset    <place> or <place>:<user> -> place
   [4] active    zset    place -> expiry in ms
@@ -31,6 +31,7 @@ Returns
      more: 1 if a call now could do more (an item limit was reached)
   {"closed", why, expired, active, more}  why: "paused", "not_open" or "sold_out"; nobody was promoted
   {"not_ready"}                           nothing changed: another generation
+  {"unsettled"}                           nothing changed: the line was settled in another turn
 
 Repeated, it is another tick: the pace bounds it. Cost: <= 64 promotions and 64 expiries.
 ]]
@@ -42,6 +43,9 @@ local FIRST_SOLD, ITEMS_MAX, KNOB_MAX, TRIM_SAMPLE = 9, 64, 10000000, 64
 
 if redis.call('GET', run) ~= ARGV[1] or redis.call('GET', epoch) ~= ARGV[2] then
   return { 'not_ready' }
+end
+if string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') ~= ARGV[1] then
+  return { 'unsettled' }
 end
 
 local function digits(number)

@@ -1,16 +1,20 @@
 --[[
-queue/settle: make sure that this Redis process gives no place number that was given before.
+queue/settle: make sure that this Redis gives no place number that was given before.
 
-Why a script: "which process is this, and is the counter behind?" and "jump ahead" are one step. Two
+Why a script: "whose turn is it, and is the counter behind?" and "jump ahead" are one step. Two
 servers that settle at once must not both jump, and no arrival may come in between.
+
+A turn is the time in which one process takes writes: its replication id, which Redis makes anew when
+a process starts and whenever one is promoted. Between two turns the last writes may be lost.
 
 Redis neither persists nor replicates its scripts, so a process that restarted, or was promoted by a
 failover, refuses everybody's first call. The answer to that refusal is this script, run by its
-source, before anything is loaded: the only script that is sent with EVAL.
+source, before anything is loaded: the only script that is sent with EVAL. A process that is promoted
+for the second time still has its scripts: queue/enter and queue/promote look at the turn themselves.
 
 KEYS
   [1] seq      int     last place given
-  [2] run      string  run id of the process that this line was settled on
+  [2] run      string  the turn that this line was settled in
   [3] dead     zset    place or <from>-<to> -> ordinal of its death
   [4] waiting  zset    <place> or <place>:<user> -> place
   [5] epoch    string  id of the last rebuild from PostgreSQL
@@ -19,10 +23,10 @@ ARGV
   [1] floor    integer >= 0, the highest place that the caller gave, saw or verified
 
 Returns
-  {"settled", run, changed, epoch, seq}  run: this process; changed: 1 if the line was settled now;
+  {"settled", run, changed, epoch, seq}  run: this turn; changed: 1 if the line was settled now;
                                          epoch: "" if there is none; seq: last place given
 
-A repeat is safe: a line that is settled on this process, with seq >= floor, is left alone.
+A repeat is safe: a line that is settled in this turn, with seq >= floor, is left alone.
 Cost: O(log n).
 ]]
 local seq_key, run_key, dead_key, waiting_key, epoch_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -37,7 +41,7 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local run = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
 local epoch = redis.call('GET', epoch_key) or ''
 local seq = tonumber(redis.call('GET', seq_key) or nil)
 if seq and seq >= floor and redis.call('GET', run_key) == run then

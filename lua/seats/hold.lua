@@ -5,7 +5,7 @@ Why a script: "is it free?", "is the token good?", "how many has the user?" and 
 see the same moment.
 
 KEYS
-  [1] run                 string  run id that the line was settled on
+  [1] run                 string  the turn that the line was settled in: see queue/settle
   [2] epoch               string  id of the last rebuild from PostgreSQL
   [3] token:<place>       string  <user or empty>:<claimed 0|1|2>:<promoted_ms>; becomes 2: it has
                                   held a seat, which payments/begin wants to know

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use super::dev;
 use crate::config::Resolver;
 use crate::config::settings::{SETTINGS, Setting};
 
@@ -21,12 +22,7 @@ pub enum Command {
     /// Serve from the configured stores.
     Serve,
     /// Serve from private stores.
-    Dev {
-        /// The data folder, if one was named.
-        data: Option<PathBuf>,
-        /// Whether to empty it first.
-        reset: bool,
-    },
+    Dev(dev::Stores),
     /// Bring the PostgreSQL schema up to date.
     Migrate,
     /// Examine both stores.
@@ -56,10 +52,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let resolver = Resolver::new(given, |name| std::env::var(name).ok(), file.as_deref());
     let command = match name {
-        "dev" => Command::Dev {
+        "dev" => Command::Dev(dev::Stores {
             data: matches.get_one("data").cloned(),
             reset: matches.get_flag("reset"),
-        },
+            cluster: matches.get_flag("cluster"),
+        }),
         "migrate" => Command::Migrate,
         "check" => Command::Check,
         _ => Command::Serve,
@@ -105,6 +102,12 @@ fn command() -> clap::Command {
                         .action(ArgAction::SetTrue)
                         .help("Empty the folder first"),
                 )
+                .arg(
+                    Arg::new("cluster")
+                        .long("cluster")
+                        .action(ArgAction::SetTrue)
+                        .help("Let Redis be a cluster: three primaries with a replica each"),
+                )
                 .args(arguments(|setting| !NOT_IN_DEV.contains(&setting.name))),
         )
         .subcommand(
@@ -114,7 +117,7 @@ fn command() -> clap::Command {
         )
         .subcommand(
             clap::Command::new("check")
-                .about("Examine both stores: versions, durability, eviction, limits; exit code 1 on a fault")
+                .about("Examine every Redis and PostgreSQL: versions, durability, eviction, replicas, clocks, limits; exit code 1 on a fault")
                 .args(arguments(|setting| STORES.contains(&setting.name))),
         )
 }

@@ -7,24 +7,31 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, serve, signals};
 use crate::config::{self, Config, Resolver, read_telemetry};
-use crate::local::{self, Durability, LocalStores, StoresOptions};
+use crate::local::{self, ClusteredStores, Durability, LocalRedis, LocalStores, StoresOptions};
 use crate::queue::TokenKeys;
 use crate::{postgres, telemetry};
 
-/// Starts private stores in `data`, migrates, serves until SIGINT, SIGTERM or SIGHUP, and stops the
+/// What the command line says of the private stores.
+pub struct Stores {
+    /// Their folder, if one was named.
+    pub data: Option<PathBuf>,
+    /// Whether to empty it first.
+    pub reset: bool,
+    /// Whether Redis is a cluster.
+    pub cluster: bool,
+}
+
+/// Starts private stores, migrates, serves until SIGINT, SIGTERM or SIGHUP, and stops the
 /// stores. A store that ends meanwhile is started again.
 ///
 /// # Errors
 ///
 /// The faults of the configuration, or what could not be started.
-pub async fn command(
-    mut resolver: Resolver,
-    data: Option<PathBuf>,
-    reset: bool,
-) -> Result<(), Failure> {
+pub async fn command(mut resolver: Resolver, stores: Stores) -> Result<(), Failure> {
     let telemetry = read_telemetry(&mut resolver);
     open_to_demos(&mut resolver);
     sell_something(&mut resolver);
@@ -32,15 +39,34 @@ pub async fn command(
     telemetry::init(&telemetry);
     let stop = signals::stop_token()?;
     signals::stop_on_hangup(&stop)?;
-    let data = match data {
+    let data = match stores.data {
         Some(data) => data,
         None => local::default_data_dir(&std::env::current_dir().context("no current folder")?)?,
     };
-    println!("Starting a private Redis and PostgreSQL in {} …", data.display());
+    let reset = stores.reset;
     let options = StoresOptions { dir: Some(data), reset, durability: Durability::Durable };
+    if stores.cluster {
+        clustered(options, resolver, stop).await
+    } else {
+        single(options, resolver, stop).await
+    }
+}
+
+async fn single(
+    options: StoresOptions,
+    resolver: Resolver,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    announce("Redis", &options);
     let stores = LocalStores::start(options).await?;
+    let private = Private {
+        data: stores.folder().path(),
+        redis_url: stores.redis.url(),
+        redis_cli: format!("redis-cli -s {}", stores.redis.socket().display()),
+        database_url: stores.postgres.url(),
+    };
     let served = tokio::select! {
-        served = serve_from(&stores, resolver, stop) => served,
+        served = serve_from(&private, resolver, stop) => served,
         never = stores.keep_running() => match never {},
     };
     let stopped = stores.stop().await;
@@ -48,15 +74,52 @@ pub async fn command(
     Ok(stopped?)
 }
 
-async fn serve_from(
-    stores: &LocalStores,
-    mut resolver: Resolver,
-    stop: tokio_util::sync::CancellationToken,
+async fn clustered(
+    options: StoresOptions,
+    resolver: Resolver,
+    stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let key = token_key(stores.folder().path())?;
+    announce("Redis cluster", &options);
+    let stores = ClusteredStores::start(options).await?;
+    let port = stores.redis.nodes().iter().find_map(LocalRedis::port).unwrap_or(0);
+    let private = Private {
+        data: stores.redis.folder().path(),
+        redis_url: stores.redis.url(),
+        redis_cli: format!("redis-cli -c -p {port}"),
+        database_url: stores.postgres.url(),
+    };
+    let served = tokio::select! {
+        served = serve_from(&private, resolver, stop) => served,
+        never = stores.keep_running() => match never {},
+    };
+    let stopped = stores.stop().await;
+    served?;
+    Ok(stopped?)
+}
+
+fn announce(redis: &str, options: &StoresOptions) {
+    let data = options.dir.as_deref().unwrap_or(Path::new("")).display();
+    println!("Starting a private {redis} and PostgreSQL in {data} …");
+}
+
+/// Private stores that run.
+struct Private<'a> {
+    data: &'a Path,
+    redis_url: String,
+    /// How people reach it.
+    redis_cli: String,
+    database_url: String,
+}
+
+async fn serve_from(
+    stores: &Private<'_>,
+    mut resolver: Resolver,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let key = token_key(stores.data)?;
     resolver.default_to("token_key", || key);
-    resolver.set("redis_url", stores.redis.url());
-    resolver.set("database_url", stores.postgres.url());
+    resolver.set("redis_url", stores.redis_url.clone());
+    resolver.set("database_url", stores.database_url.clone());
     let mut config = Config::read(resolver)?;
     if config.default_concert.is_none() {
         // The given API lets a request name no concert: in a demo that must just work.
@@ -66,8 +129,8 @@ async fn serve_from(
     let pool = postgres::connect(&config.database)?;
     postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
     pool.close().await;
-    let redis = stores.redis.socket().display().to_string();
-    Ok(serve::run(config, stop, None, Some(|address| print_banner(address, &redis))).await?)
+    let banner = |address| print_banner(address, &stores.redis_cli);
+    Ok(serve::run(config, stop, None, Some(banner)).await?)
 }
 
 /// Everything that can be wrong is told before a store is started, and before `--reset` empties one:
@@ -121,7 +184,7 @@ fn write_whole(path: &Path, secret: &str) -> std::io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
-fn print_banner(address: SocketAddr, redis_socket: &str) {
+fn print_banner(address: SocketAddr, redis_cli: &str) {
     println!(
         "
 Onsale serves on http://{address} (it believes every userId: for demos only)
@@ -130,7 +193,7 @@ Onsale serves on http://{address} (it believes every userId: for demos only)
   curl -s http://{address}/user/token/status -H \"Queue-Token: $TOKEN\"
   curl -s http://{address}/concert/available-dates -H \"Queue-Token: $TOKEN\"
 
-Redis: redis-cli -s {redis_socket}
+Redis: {redis_cli}
 Stop with Ctrl-C."
     );
 }

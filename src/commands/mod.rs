@@ -29,7 +29,7 @@ pub async fn run() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match invocation.command {
         cli::Command::Serve => serve::command(invocation.resolver).await,
-        cli::Command::Dev { data, reset } => dev::command(invocation.resolver, data, reset).await,
+        cli::Command::Dev(stores) => dev::command(invocation.resolver, stores).await,
         cli::Command::Migrate => migrate::command(invocation.resolver).await,
         cli::Command::Check => check::command(invocation.resolver).await,
     };

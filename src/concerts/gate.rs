@@ -2,7 +2,7 @@
 //!
 //! After Redis restarted, failed over or was emptied, its sold set may lack the last sales. Until
 //! this server has compared it, nobody may be promoted or hold a seat through this server. What was
-//! verified is a *generation*: the Redis process (run id) and the rebuild (epoch). Scripts compare
+//! verified is a *generation*: the turn of a Redis process and the rebuild (epoch). Scripts compare
 //! it with the stored one, so a loss between the check and the call is noticed as well.
 
 use std::collections::HashMap;
@@ -15,7 +15,8 @@ use crate::words::ConcertId;
 /// One life of a concert's data in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
-    /// Run id of the Redis process that the line was settled on (`{c<id>}:run`).
+    /// The turn that the line was settled in (`{c<id>}:run`): the replication id of a Redis, from
+    /// when it began to take writes until it ended or was replaced.
     pub run: Arc<str>,
     /// Id of the last rebuild from PostgreSQL (`{c<id>}:epoch`).
     pub epoch: Arc<str>,

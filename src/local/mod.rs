@@ -1,7 +1,8 @@
 //! Private Redis and PostgreSQL as child processes, for `onsale dev`, tests and benches alike.
 //!
 //! A [`DataFolder`] belongs to one process at a time; in it run one [`LocalRedis`] and one
-//! [`LocalPostgres`], reachable through unix sockets only. [`LocalStores`] is both; [`shared`] is
+//! [`LocalPostgres`], reachable through unix sockets only. [`LocalStores`] is both (and
+//! [`ClusteredStores`] with a cluster); [`shared`] is
 //! the pair that all tests of a process use. [`LocalReplicated`] is a Redis with a replica, under
 //! Sentinels or alone, and [`LocalCluster`] is three with a replica each.
 //!
@@ -36,7 +37,7 @@ pub use folder::{DataFolder, default_data_dir};
 pub use postgres::{LocalPostgres, PostgresOptions};
 pub use redis::{LocalRedis, RedisKind, RedisOptions, TlsFiles};
 pub use replicated::{LocalReplicated, ReplicatedOptions};
-pub use stores::{Durability, LocalStores, StoresOptions, shared};
+pub use stores::{ClusteredStores, Durability, LocalStores, StoresOptions, shared};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Both stores together.
+//! Both stores together; the Redis is one, or a cluster.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::cluster::{ClusterOptions, LocalCluster};
 use super::folder::DataFolder;
 use super::postgres::{LocalPostgres, PostgresOptions};
 use super::redis::{LocalRedis, RedisOptions};
@@ -33,6 +34,19 @@ pub struct StoresOptions {
     pub durability: Durability,
 }
 
+impl StoresOptions {
+    async fn folder(&self) -> anyhow::Result<DataFolder> {
+        let folder = match &self.dir {
+            Some(dir) => DataFolder::open(dir).await?,
+            None => DataFolder::throwaway().await?,
+        };
+        if self.reset {
+            folder.empty()?;
+        }
+        Ok(folder)
+    }
+}
+
 /// A private Redis and a private PostgreSQL. Dropping it stops them.
 pub struct LocalStores {
     /// The private Redis.
@@ -44,13 +58,7 @@ pub struct LocalStores {
 impl LocalStores {
     /// Starts both at once.
     pub async fn start(options: StoresOptions) -> anyhow::Result<Self> {
-        let folder = match &options.dir {
-            Some(dir) => DataFolder::open(dir).await?,
-            None => DataFolder::throwaway().await?,
-        };
-        if options.reset {
-            folder.empty()?;
-        }
+        let folder = options.folder().await?;
         let (redis, postgres) = match options.durability {
             Durability::Durable => (RedisOptions::durable(), PostgresOptions::durable()),
             Durability::Throwaway => (RedisOptions::throwaway(), PostgresOptions::throwaway()),
@@ -99,6 +107,49 @@ fn report(store: &str, restarted: anyhow::Result<()>) {
     match restarted {
         Ok(()) => tracing::warn!(store, "a store had ended and was started again"),
         Err(error) => tracing::error!(store, ?error, "a store has ended and cannot be started"),
+    }
+}
+
+/// A private Redis cluster and a private PostgreSQL. Dropping it stops them.
+pub struct ClusteredStores {
+    /// The private cluster.
+    pub redis: LocalCluster,
+    /// The private PostgreSQL.
+    pub postgres: LocalPostgres,
+}
+
+impl ClusteredStores {
+    /// Starts both at once.
+    pub async fn start(options: StoresOptions) -> anyhow::Result<Self> {
+        let folder = options.folder().await?;
+        let (redis, postgres) = match options.durability {
+            Durability::Durable => (ClusterOptions::durable(), PostgresOptions::durable()),
+            Durability::Throwaway => (ClusterOptions::throwaway(), PostgresOptions::throwaway()),
+        };
+        let (redis, postgres) = tokio::try_join!(
+            LocalCluster::start(&folder, redis),
+            LocalPostgres::start(&folder, postgres),
+        )?;
+        Ok(Self { redis, postgres })
+    }
+
+    /// Starts every server again that has ended by itself: see [`LocalStores::keep_running`].
+    pub async fn keep_running(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK_AFTER).await;
+            for node in self.redis.nodes().iter().filter(|node| node.pid().is_none()) {
+                report("a node of Redis", node.restart().await);
+            }
+            if self.postgres.pid().is_none() {
+                report("PostgreSQL", self.postgres.restart().await);
+            }
+        }
+    }
+
+    /// Stops both in order.
+    pub async fn stop(&self) -> anyhow::Result<()> {
+        let (redis, postgres) = tokio::join!(self.redis.stop(), self.postgres.stop());
+        redis.and(postgres)
     }
 }
 

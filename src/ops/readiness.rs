@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::concerts::{Concerts, Gates};
 use crate::postgres;
 use crate::queue::PROMOTE_JOB;
-use crate::redis::Redis;
+use crate::redis::{Redis, RedisServer};
 use crate::scheduler::Successes;
 
 /// The line stands still if the last successful promotion is older.
@@ -80,17 +81,11 @@ impl Readiness {
     }
 
     async fn redis_faults(&self) -> Vec<String> {
-        if self.redis.ping().await.is_err() {
-            return vec!["Redis does not answer".to_owned()];
+        let servers = self.redis.servers();
+        if servers.is_empty() {
+            return vec!["nobody says which Redis takes writes".to_owned()];
         }
-        match self.redis.config_get("maxmemory-policy").await {
-            Ok(Some(policy)) if policy != "noeviction" => vec![format!(
-                "Redis would drop keys when its memory is full: maxmemory-policy is {policy}, \
-                 it must be noeviction"
-            )],
-            // A hosted Redis may forbid CONFIG; `onsale check` says so.
-            _ => Vec::new(),
-        }
+        join_all(servers.iter().map(redis_fault)).await.into_iter().flatten().collect()
     }
 
     async fn database_faults(&self) -> Vec<String> {
@@ -105,5 +100,20 @@ impl Readiness {
             }
             Ok(Err(_)) | Err(_) => vec!["PostgreSQL does not answer".to_owned()],
         }
+    }
+}
+
+async fn redis_fault(server: &RedisServer) -> Option<String> {
+    if server.ping().await.is_err() {
+        return Some(format!("Redis does not answer ({})", server.name()));
+    }
+    match server.config_get("maxmemory-policy").await {
+        Ok(Some(policy)) if policy != "noeviction" => Some(format!(
+            "Redis would drop keys when its memory is full: maxmemory-policy is {policy}, it must \
+             be noeviction ({})",
+            server.name()
+        )),
+        // A hosted Redis may forbid CONFIG; `onsale check` says so.
+        _ => None,
     }
 }

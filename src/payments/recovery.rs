@@ -1,6 +1,6 @@
 //! Redis after it lost data: the sold set is rebuilt, compared, and only then trusted.
 //!
-//! A server trusts a concert in Redis while the stored generation (run id and epoch) is the one that
+//! A server trusts a concert in Redis while the stored generation (turn and epoch) is the one that
 //! it has verified; the scripts compare the two themselves. This job notices a change, verifies the
 //! new generation against PostgreSQL, and opens the gate. Every server does this for itself; only
 //! the rebuild after a complete loss is one server's work.
@@ -136,7 +136,7 @@ impl Payments {
                 report.waiting = 1;
                 return Ok(report);
             }
-        } else if run.is_none() {
+        } else {
             self.settle(concert).await?;
         }
         let (Some(run), Some(epoch)) = self.stored(concert).await? else {
@@ -161,7 +161,7 @@ impl Payments {
         Ok(report)
     }
 
-    /// The run id and the epoch that Redis has for a concert.
+    /// The turn and the epoch that Redis has for a concert.
     async fn stored(
         &self,
         concert: &Concert,

@@ -86,6 +86,12 @@ impl Queue {
                     report.not_ready = 1;
                     break;
                 }
+                PromoteOutcome::Unsettled => {
+                    // That is another generation: it has to be verified before anybody is let in.
+                    self.line(concert.id).settle(concert).await?;
+                    report.not_ready = 1;
+                    break;
+                }
             };
             report.promoted += tick.promoted;
             report.expired += tick.expired;

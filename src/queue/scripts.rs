@@ -26,7 +26,7 @@ static PROMOTE: LuaScript = LuaScript::new(
 pub static SCRIPTS: &[&LuaScript] =
     &[&BOARD, &ENTER, &PROMOTE, &token_scripts::CLAIM, &token_scripts::LEAVE, &settings::CONFIGURE];
 
-/// Makes sure that this Redis process gives no number twice.
+/// Makes sure that this Redis gives no number twice.
 #[derive(Debug)]
 pub struct Settle<'a> {
     /// Whose line.
@@ -38,9 +38,9 @@ pub struct Settle<'a> {
 /// A line after [`Settle`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// Run id of the Redis process.
+    /// The turn of this Redis: its replication id.
     pub run: Arc<str>,
-    /// Whether it was another one before, or the numbers were behind.
+    /// Whether it was another's before, or the numbers were behind.
     pub changed: bool,
     /// Id of the last rebuild, if there was one.
     pub epoch: Option<Arc<str>>,
@@ -91,7 +91,7 @@ pub struct ReadBoard<'a> {
 pub struct BoardRow {
     /// Redis' clock, Unix ms.
     pub now_ms: u64,
-    /// Run id that the line was settled on.
+    /// The turn that the line was settled in.
     pub run: Option<String>,
     /// Id of the last rebuild.
     pub epoch: Option<String>,
@@ -240,6 +240,7 @@ impl ScriptCall for Enter<'_> {
         args.key(&keys.group(self.group));
         args.key(&keys.seq).key(&keys.epoch).key(&keys.waiting);
         args.key(&keys.active).key(&keys.users).key(&keys.stats);
+        args.key(&keys.run);
         args.int(self.floor).text(self.epoch);
         args.millis(Self::ANSWER_KEPT_FOR);
         for row in self.arrivals.chunk_by(|one, next| one.is_none() && next.is_none()) {
@@ -300,6 +301,8 @@ pub enum PromoteOutcome {
     Closed(PromoteTick),
     /// Redis is of another generation than the one verified.
     NotReady,
+    /// The line must be settled first: this Redis was promoted since.
+    Unsettled,
 }
 
 /// What one call changed.
@@ -350,6 +353,7 @@ impl ScriptCall for Promote<'_> {
                 Ok(PromoteOutcome::Closed(tick(0, &mut reply)?))
             }
             "not_ready" => Ok(PromoteOutcome::NotReady),
+            "unsettled" => Ok(PromoteOutcome::Unsettled),
             _ => Err(ReplyFault::Tag(tag.to_owned())),
         }
     }

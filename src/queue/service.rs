@@ -15,7 +15,7 @@ use super::settings::{AuditEntry, Configure, SettingsChange};
 use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
 use super::{Board, BoardFacts, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};
 use crate::concerts::{Concert, Concerts, Gates};
-use crate::redis::{Redis, RedisError};
+use crate::redis::{Redis, RedisError, Shard};
 use crate::words::{ConcertId, Place, UserId};
 
 /// How many lines are settled at a time.
@@ -253,10 +253,12 @@ impl Queue {
         self.line(concert.id).settle(concert).await
     }
 
-    /// Settles every line: what must come before scripts are loaded into Redis.
-    pub async fn settle_all(&self) -> Result<(), RedisError> {
-        let concerts: Vec<_> = self.0.concerts.load().iter().cloned().collect();
-        futures::stream::iter(concerts)
+    /// Settles every line of `shard`: what must come before scripts are loaded into its Redis.
+    pub async fn settle_all(&self, shard: &Shard) -> Result<(), RedisError> {
+        let concerts = self.0.concerts.load();
+        let here = concerts.iter().filter(|concert| shard.has(&concert.keys.run));
+        let here: Vec<_> = here.cloned().collect();
+        futures::stream::iter(here)
             .map(|concert| async move { self.settle(&concert).await })
             .buffer_unordered(SETTLES_AT_ONCE)
             .try_for_each(|_| async { Ok(()) })

@@ -1,63 +1,67 @@
-//! The connections: two pipelining clients behind an in-flight limit and a breaker.
+//! The way of a call to Redis: permit → the node of its key → breaker → options → timeout.
 //!
-//! The order of a call is permit → breaker → options → timeout: what cannot be answered in time is
-//! refused before it is sent, so a dead Redis costs nobody a wait and no queue grows.
-//!
-//! Scripts have one connection and plain reads the other. Redis answers a connection in order, so a
-//! read behind fifty holds would wait for all of them; more than two gain nothing.
+//! What cannot be answered in time is refused before it is sent, so a dead Redis costs nobody a
+//! wait and no queue grows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use fred::clients::Client;
-use fred::error::{Error as FredError, ErrorKind};
-use fred::interfaces::ClientLike;
-use fred::types::config::Options;
-use fred::types::{ClientState, ClusterHash, CustomCommand, Value};
+use fred::bytes_utils::Str;
+use fred::types::Value;
+use fred::types::config::Server;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::node::Node;
+use super::options::{Plan, Source};
 use super::together::Reads;
-use super::{LuaScript, RedisConfig, RedisError, options};
+use super::watch::{Map, Observer, Watch};
+use super::{Key, LuaScript, RedisConfig, RedisError};
 
-/// How often an open breaker asks whether Redis answers again.
-const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// How often a call follows a slot that has moved.
+const REPEATS_MAX: u32 = 2;
 
 /// What must be true before scripts are loaded into a Redis that does not know them.
-type Settle = Arc<dyn Fn() -> BoxFuture<'static, Result<(), RedisError>> + Send + Sync>;
+type Settle = Arc<dyn Fn(Shard) -> BoxFuture<'static, Result<(), RedisError>> + Send + Sync>;
 
-/// The guarded connection to Redis. Cheap to clone.
+/// The guarded connections to Redis, whether it is one, one of several under Sentinels, or a
+/// cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    pub(super) client: Client,
-    reader: Client,
     pub(super) timeout: Duration,
     permits: Semaphore,
-    breaker: Breaker,
     pub(super) scripts: &'static [&'static LuaScript],
     pub(super) settle: RwLock<Option<Settle>>,
-    /// How often the scripts were loaded; also the single flight of loading them.
-    pub(super) loads: AtomicU64,
-    pub(super) loading: Mutex<()>,
     pub(super) reads: Reads,
+    watch: Arc<Watch>,
+    plan: Arc<Plan>,
+    breaker_failures: u32,
+    _observer: Option<AbortOnDropHandle<()>>,
 }
 
-/// Stops sending after a row of failures, until Redis answers a `PING` again.
-struct Breaker {
-    failures: AtomicU32,
-    failures_max: u32,
-    open: AtomicBool,
+/// The part of the keys that one Redis serves.
+pub struct Shard {
+    map: Arc<Map>,
+    node: Arc<Node>,
+}
+
+impl Shard {
+    /// Whether `key` is in it.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        self.map.node(&key.0).is_some_and(|node| Arc::ptr_eq(node, &self.node))
+    }
 }
 
 impl Redis {
     /// Starts to connect, and goes on trying for ever in the background.
     ///
-    /// Returns at once, so that a server starts without Redis; [`Self::is_up`] says how it went.
-    /// `scripts` are loaded together whenever Redis turns out not to know one.
+    /// Returns at once, so that a server starts without Redis; [`Self::ping`] says how it went.
+    /// `scripts` are loaded together whenever a Redis turns out not to know one.
     ///
     /// # Errors
     ///
@@ -66,116 +70,131 @@ impl Redis {
         config: &RedisConfig,
         scripts: &'static [&'static LuaScript],
     ) -> anyhow::Result<Self> {
-        let client = || -> anyhow::Result<Client> {
-            let url = options::parse_url(config)?;
-            let client = options::builder(url, config.command_timeout).build()?;
-            let _connection = client.connect();
-            Ok(client)
+        let plan = Arc::new(Plan::read(config)?);
+        let (watch, observer) = match plan.source {
+            Source::One => {
+                let node = Node::open(&plan.node, config.command_timeout, config.breaker_failures)?;
+                (Arc::new(Watch::new(Map::one(node))), None)
+            }
+            Source::Sentinels { .. } | Source::Cluster => {
+                let watch = Arc::new(Watch::new(Map::default()));
+                let observer = Observer::new(Arc::clone(&watch), Arc::clone(&plan), config);
+                (watch, Some(AbortOnDropHandle::new(tokio::spawn(observer.run()))))
+            }
         };
-        let (client, reader) = (client()?, client()?);
-        let redis = Self(Arc::new(Inner {
-            client,
-            reader,
+        Ok(Self(Arc::new(Inner {
             timeout: config.command_timeout,
             permits: Semaphore::new(config.calls_max),
-            breaker: Breaker {
-                failures: AtomicU32::new(0),
-                failures_max: config.breaker_failures,
-                open: AtomicBool::new(false),
-            },
             scripts,
             settle: RwLock::new(None),
-            loads: AtomicU64::new(0),
-            loading: Mutex::new(()),
             reads: Reads::default(),
-        }));
-        Ok(redis)
+            watch,
+            plan,
+            breaker_failures: config.breaker_failures,
+            _observer: observer,
+        })))
     }
 
-    /// Whether a call would be sent now.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.0.client.state() == ClientState::Connected
-            && self.0.reader.state() == ClientState::Connected
-            && !self.0.breaker.open.load(Ordering::Relaxed)
+    /// Whether keys are spread over several servers, so that a call must not mix their slots.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.0.plan.source, Source::Cluster)
     }
 
-    /// Sends one command: permit → breaker → options → timeout.
+    /// Whether it is asked again and again who takes writes.
+    pub(super) fn is_watched(&self) -> bool {
+        !matches!(self.0.plan.source, Source::One)
+    }
+
+    /// The servers that take writes now.
+    pub(super) fn map(&self) -> Arc<Map> {
+        self.0.watch.map()
+    }
+
+    /// One more server, for questions about itself.
+    pub(super) fn open_node(&self, server: &Server) -> anyhow::Result<Node> {
+        Node::open(&self.0.plan.node_at(server), self.0.timeout, self.0.breaker_failures)
+    }
+
+    /// The server of a key.
+    pub(super) fn node_of(&self, key: &str) -> Result<Arc<Node>, RedisError> {
+        self.map().node(key).cloned().ok_or_else(|| self.away())
+    }
+
+    /// Nobody is known to serve this; that may have changed.
+    pub(super) fn away(&self) -> RedisError {
+        self.0.watch.suspect();
+        RedisError::Unavailable
+    }
+
+    /// The keys of `node`.
+    pub(super) fn shard(&self, node: &Arc<Node>) -> Shard {
+        Shard { map: self.map(), node: Arc::clone(node) }
+    }
+
+    /// Sends one command about a key.
     pub(super) async fn send(&self, command: Command) -> Result<Value, RedisError> {
         let _permit = self.0.permits.try_acquire().map_err(|_| RedisError::Overloaded)?;
-        if !self.is_up() {
-            return Err(RedisError::Unavailable);
+        if self.is_cluster() {
+            return Box::pin(self.send_and_follow(command)).await;
         }
-        let what = command.what;
-        // Boxed: every handler's future would have room for the library's, several times over.
-        match Box::pin(self.raw(command)).await {
-            Ok(value) => {
-                self.0.breaker.failures.store(0, Ordering::Relaxed);
-                Ok(value)
+        let node = self.node_of("")?;
+        self.send_to(&node, command).await
+    }
+
+    /// In a cluster a slot may have moved since the last look: then this looks again. A slot that
+    /// is being moved is not followed to where half of it may be.
+    async fn send_and_follow(&self, command: Command) -> Result<Value, RedisError> {
+        for _ in 0..REPEATS_MAX {
+            let node = self.node_of(command.key())?;
+            match self.send_to(&node, command.clone()).await {
+                Err(error) if error.is_refusal("MOVED") => self.0.watch.look(self.0.timeout).await,
+                outcome => return outcome,
             }
-            Err(source) => {
-                let error = classify(what, source);
-                if matches!(error, RedisError::Lost { .. }) {
-                    self.count_failure();
+        }
+        let node = self.node_of(command.key())?;
+        self.send_to(&node, command).await
+    }
+
+    /// Sends a command to one server, and sees whether the answer raises doubts about who serves.
+    pub(super) async fn send_to(
+        &self,
+        node: &Arc<Node>,
+        command: Command,
+    ) -> Result<Value, RedisError> {
+        let outcome = node.send(command).await;
+        if let Err(error) = &outcome {
+            let is_demoted = error.is_refusal("READONLY") || error.is_refusal("MASTERDOWN");
+            let is_away = matches!(error, RedisError::Unavailable | RedisError::Lost { .. });
+            if self.is_watched() {
+                if is_demoted || is_away || error.is_refusal("MOVED") {
+                    self.0.watch.suspect();
                 }
-                Err(error)
+            } else if is_demoted {
+                node.reconnect();
             }
         }
+        outcome
     }
 
-    async fn raw(&self, command: Command) -> Result<Value, FredError> {
-        let options = Options {
-            // 2, not 1: the library counts a cluster redirection as an attempt.
-            max_attempts: Some(2),
-            timeout: Some(command.timeout.unwrap_or(self.0.timeout)),
-            fail_fast: true,
-            ..Options::default()
-        };
-        let custom = CustomCommand::new_static(command.name, command.hash, false);
-        let client = if command.only_reads { &self.0.reader } else { &self.0.client };
-        client.with_options(&options).custom(custom, command.args).await
-    }
-
-    fn count_failure(&self) {
-        let breaker = &self.0.breaker;
-        let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures >= breaker.failures_max && !breaker.open.swap(true, Ordering::Relaxed) {
-            tracing::warn!(failures, "Redis does not answer: calls are refused until it does");
-            tokio::spawn(self.clone().probe());
-        }
-    }
-
-    /// Closes the breaker as soon as one `PING` is answered.
-    async fn probe(self) {
-        loop {
-            tokio::time::sleep(PROBE_EVERY).await;
-            if self.raw(Command::of_server("PING", Vec::new())).await.is_ok() {
-                self.0.breaker.failures.store(0, Ordering::Relaxed);
-                self.0.breaker.open.store(false, Ordering::Relaxed);
-                tracing::info!("Redis answers again");
-                return;
-            }
-        }
-    }
-
-    /// Closes the connection.
+    /// Closes the connections.
     pub async fn close(&self) {
-        for client in [&self.0.client, &self.0.reader] {
-            if let Err(error) = client.quit().await {
-                tracing::debug!(%error, "closing a Redis connection");
-            }
+        // It holds this very connection.
+        *self.0.settle.write() = None;
+        for node in self.map().nodes() {
+            node.close().await;
         }
     }
 }
 
 /// One command on its way.
+#[derive(Clone)]
 pub(super) struct Command {
     /// What errors and logs call it: a script's name, or the command's.
     pub(super) what: &'static str,
     /// The command.
     pub(super) name: &'static str,
-    /// Where its key stands, for a cluster.
-    pub(super) hash: ClusterHash,
+    /// Which of the arguments is the key that says where it goes.
+    pub(super) key_at: usize,
     /// Everything after the name.
     pub(super) args: Vec<Value>,
     /// How long it may take, if not the usual time.
@@ -187,25 +206,19 @@ pub(super) struct Command {
 impl Command {
     /// A command about the server, not about a key.
     pub(super) fn of_server(name: &'static str, args: Vec<Value>) -> Self {
-        let hash = ClusterHash::Random;
-        Self { what: name, name, hash, args, timeout: None, only_reads: false }
+        Self { what: name, name, key_at: usize::MAX, args, timeout: None, only_reads: false }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        match self.args.get(self.key_at) {
+            Some(Value::String(key)) => key,
+            _ => "",
+        }
     }
 }
 
-/// An answer by Redis itself is a refusal; everything else happened on the way.
-pub(super) fn classify(what: &'static str, source: FredError) -> RedisError {
-    match source.kind() {
-        ErrorKind::Timeout
-        | ErrorKind::IO
-        | ErrorKind::Canceled
-        | ErrorKind::Tls
-        | ErrorKind::Protocol
-        | ErrorKind::Parse
-        | ErrorKind::Backpressure => RedisError::Lost { what, source },
-        ErrorKind::Routing | ErrorKind::Sentinel | ErrorKind::Config | ErrorKind::Auth => {
-            tracing::debug!(what, error = %source, "not sent");
-            RedisError::Unavailable
-        }
-        _ => RedisError::Refused { what, source },
-    }
+/// The part of a key that says which keys are served together: up to its hash tag's end.
+pub(super) fn tag_of(key: &Str) -> Str {
+    let end = key.find('}').map_or(key.len(), |end| end + 1);
+    key.slice(..end)
 }

@@ -38,6 +38,6 @@ impl RedisConfig {
     ///
     /// A sentence that does not contain the URL.
     pub fn check(&self) -> Result<(), String> {
-        super::options::parse_url(self).map(|_| ()).map_err(|error| error.to_string())
+        super::options::Plan::read(self).map(|_| ()).map_err(|error| error.to_string())
     }
 }

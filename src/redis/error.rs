@@ -1,5 +1,7 @@
 //! What a caller may conclude when Redis did not give the answer it should have.
 
+use fred::error::{Error as FredError, ErrorKind};
+
 use super::reply::ReplyFault;
 
 /// Why a call to Redis gave no outcome.
@@ -52,5 +54,47 @@ impl RedisError {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Reply { .. })
+    }
+
+    /// Whether Redis refused with this word: `NOSCRIPT`, `MOVED`.
+    pub(super) fn is_refusal(&self, word: &str) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.details().starts_with(word))
+    }
+}
+
+/// An answer by Redis itself is a refusal; everything else happened on the way.
+pub(super) fn classify(what: &'static str, source: FredError) -> RedisError {
+    // The library gives it to every call in flight, whichever it was the answer of.
+    if source.details().starts_with("CLUSTERDOWN") {
+        return RedisError::Lost { what, source };
+    }
+    match source.kind() {
+        ErrorKind::Timeout
+        | ErrorKind::IO
+        | ErrorKind::Canceled
+        | ErrorKind::Tls
+        | ErrorKind::Protocol
+        | ErrorKind::Parse
+        | ErrorKind::Backpressure => RedisError::Lost { what, source },
+        ErrorKind::Routing | ErrorKind::Config | ErrorKind::Auth => {
+            tracing::debug!(what, error = %source, "not sent");
+            RedisError::Unavailable
+        }
+        _ => RedisError::Refused { what, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_redis_said_to_this_very_call_is_a_refusal() {
+        let error = |kind, details: &'static str| classify("what", FredError::new(kind, details));
+        let moved = error(ErrorKind::Cluster, "MOVED 1 127.0.0.1:7");
+        assert!(moved.is_refusal("MOVED") && !moved.may_have_happened());
+        assert!(error(ErrorKind::Cluster, "CLUSTERDOWN The cluster is down").may_have_happened());
+        assert!(error(ErrorKind::IO, "Connection closed.").may_have_happened());
+        assert!(!error(ErrorKind::Auth, "NOAUTH").may_have_happened());
     }
 }

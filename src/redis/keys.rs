@@ -43,7 +43,7 @@ pub struct ConcertKeys {
     pub waiting: Key,
     /// zset: `<place>` or `<from>-<to>` that will never be served → ordinal of its death.
     pub dead: Key,
-    /// string: run id of the Redis process that this line was settled on.
+    /// string: the turn of Redis that this line was settled in.
     pub run: Key,
     /// zset: place → expiry in ms.
     pub active: Key,

@@ -1,10 +1,11 @@
-//! Redis: one guarded connection, the scripts that run on it, and the names of all keys.
+//! Redis: the guarded connections, the scripts that run on it, and the names of all keys.
 //!
 //! The only module that knows the client library. Everything else says *what* it wants: a
 //! [`ScriptCall`] (an atomic step) or one of the few plain reads on [`Redis`].
 //!
 //! Read in this order: [`keys`] (every key, in one place), [`script`] (one Lua file = one atomic
-//! step), [`reply`] (what a script answered), [`client`] (timeouts, in-flight limit, breaker),
+//! step), [`reply`] (what a script answered), [`client`] (the way of a call), `node` (one Redis:
+//! timeouts, breaker), `watch` and `topology` (which Redis, under Sentinels and in a cluster),
 //! `runner` (running a script, and what happens when Redis has forgotten it), `reads` (the few plain
 //! reads), [`error`] (what a caller may conclude from a failure).
 //!
@@ -20,20 +21,25 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod keys;
+mod node;
 mod options;
 mod reads;
 pub mod reply;
 mod runner;
 pub mod script;
+mod servers;
 mod together;
+mod topology;
+mod watch;
 #[cfg(any(test, fuzzing))]
 mod written;
 
-pub use client::Redis;
+pub use client::{Redis, Shard};
 pub use config::RedisConfig;
 pub use error::RedisError;
 pub use keys::{ConcertKeys, Key};
 pub use reply::{Reply, ReplyFault};
 pub use script::{Args, LuaScript, ScriptCall};
+pub use servers::RedisServer;
 #[cfg(any(test, fuzzing))]
 pub(crate) use written::WrittenAnswer;

@@ -1,7 +1,7 @@
 //! The few plain reads that need no script: a hot read never is one. The hottest, `GET`, is in
 //! [`super::together`].
 
-use fred::types::{ClusterHash, Value};
+use fred::types::Value;
 
 use super::client::Command;
 use super::{Key, Redis, RedisError, Reply, ReplyFault};
@@ -10,11 +10,6 @@ use super::{Key, Redis, RedisError, Reply, ReplyFault};
 pub type Entry = (String, Vec<(String, String)>);
 
 impl Redis {
-    /// Whether the connection was up and `PING` was answered just now.
-    pub async fn ping(&self) -> Result<(), RedisError> {
-        self.send(Command::of_server("PING", Vec::new())).await.map(|_| ())
-    }
-
     /// `GET` and `PTTL` of one key, pipelined: its value and the milliseconds it has left.
     pub async fn get_with_ttl(&self, key: &Key) -> Result<Option<(String, u64)>, RedisError> {
         let (value, ttl) = tokio::join!(self.read("GET", key, []), self.read("PTTL", key, []));
@@ -62,21 +57,6 @@ impl Redis {
             .map_err(|source| RedisError::Reply { script: "XREVRANGE", source })
     }
 
-    /// `INFO section`, as text.
-    pub async fn info(&self, section: &'static str) -> Result<String, RedisError> {
-        let args = vec![Value::from_static_str(section)];
-        let value = self.send(Command::of_server("INFO", args)).await?;
-        Ok(value.into_string().unwrap_or_default())
-    }
-
-    /// `CONFIG GET name`: the value of one setting of the server.
-    pub async fn config_get(&self, name: &'static str) -> Result<Option<String>, RedisError> {
-        let args = vec![Value::from_static_str("GET"), Value::from_static_str(name)];
-        let value = self.send(Command::of_server("CONFIG", args)).await?;
-        let entry = value.into_map().ok().and_then(|map| map.inner().into_values().next());
-        Ok(entry.and_then(Value::into_string))
-    }
-
     async fn read<const N: usize>(
         &self,
         command: &'static str,
@@ -86,9 +66,8 @@ impl Redis {
         let mut args = Vec::with_capacity(1 + N);
         args.push(Value::String(key.0.clone()));
         args.extend(rest);
-        let hash = ClusterHash::FirstKey;
-        let (what, name) = (command, command);
-        self.send(Command { what, name, hash, args, timeout: None, only_reads: true }).await
+        let (what, name, key_at) = (command, command, 0);
+        self.send(Command { what, name, key_at, args, timeout: None, only_reads: true }).await
     }
 }
 

@@ -1,17 +1,16 @@
 //! Running scripts: by their hash, and what happens when Redis has forgotten them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
-use fred::error::Error as FredError;
-use fred::interfaces::LuaInterface;
-use fred::prelude::ClientLike;
-use fred::types::{ClusterHash, Value};
+use fred::types::Value;
 use futures::future::BoxFuture;
 
-use super::client::{Command, classify};
-use super::{Args, Redis, RedisError, Reply, ReplyFault, ScriptCall};
+use super::client::Command;
+use super::node::Node;
+use super::{Args, Redis, RedisError, Reply, ReplyFault, ScriptCall, Shard};
 
 /// How often a call that meets `NOSCRIPT` lets the scripts be loaded again before it gives up.
 const RELOADS_MAX: u32 = 3;
@@ -20,9 +19,9 @@ impl Redis {
     /// Sets what runs before the scripts are loaded into a Redis that has forgotten them.
     pub fn on_forgotten(
         &self,
-        settle: impl Fn() -> BoxFuture<'static, Result<(), RedisError>> + Send + Sync + 'static,
+        settle: impl Fn(Shard) -> BoxFuture<'static, Result<(), RedisError>> + Send + Sync + 'static,
     ) {
-        *self.0.settle.write() = Some(std::sync::Arc::new(settle));
+        *self.0.settle.write() = Some(Arc::new(settle));
     }
 
     /// Runs `call` with the usual timeout.
@@ -50,11 +49,16 @@ impl Redis {
     ) -> Result<C::Outcome, RedisError> {
         let script = C::script();
         for _ in 0..RELOADS_MAX {
-            let loads = self.0.loads.load(Ordering::Acquire);
-            let command = evaluate("EVALSHA", script.sha().clone(), call, timeout);
+            let command = self.evaluate("EVALSHA", script.sha().clone(), call, timeout);
+            let node = self.node_of(command.key())?;
+            let loads = node.loads.load(Ordering::Acquire);
+            let key = if self.is_cluster() { command.key().to_owned() } else { String::new() };
             match self.send(command).await {
-                Err(RedisError::Refused { source, .. }) if is_noscript(&source) => {
-                    self.load_scripts(loads).await?;
+                Err(error) if error.is_refusal("NOSCRIPT") => {
+                    let refused_by = self.node_of(&key)?;
+                    // A call that followed its slot says nothing of how often the other one loaded.
+                    let is_same = Arc::ptr_eq(&node, &refused_by);
+                    self.load_scripts(&refused_by, is_same.then_some(loads)).await?;
                 }
                 reply => return decode::<C>(reply?),
             }
@@ -64,46 +68,49 @@ impl Redis {
 
     /// Runs `call` by its source: only for the step that must come before scripts are loaded.
     pub async fn run_unloaded<C: ScriptCall>(&self, call: &C) -> Result<C::Outcome, RedisError> {
-        let command = evaluate("EVAL", Str::from_static(C::script().source), call, None);
+        let source = Str::from_static(C::script().source);
+        let command = self.evaluate("EVAL", source, call, None);
         decode::<C>(self.send(command).await?)
     }
 
-    /// Settles and loads all scripts, unless another call did since `seen` loads.
-    async fn load_scripts(&self, seen: u64) -> Result<(), RedisError> {
-        let _single_flight = self.0.loading.lock().await;
-        if self.0.loads.load(Ordering::Acquire) != seen {
+    /// Settles the lines of `node` and loads all scripts into it, unless another call did since
+    /// `seen` loads.
+    async fn load_scripts(&self, node: &Arc<Node>, seen: Option<u64>) -> Result<(), RedisError> {
+        let _single_flight = node.loading.lock().await;
+        if seen.is_some_and(|seen| node.loads.load(Ordering::Acquire) != seen) {
             return Ok(());
         }
         let settle = self.0.settle.read().clone();
         if let Some(settle) = settle {
-            settle().await?;
+            settle(self.shard(node)).await?;
         }
         for script in self.0.scripts {
-            let loaded: Result<Value, FredError> = if self.0.client.is_clustered() {
-                self.0.client.script_load_cluster(script.source).await
-            } else {
-                self.0.client.script_load(script.source).await
-            };
-            loaded.map_err(|source| classify(script.name, source))?;
+            let source = Value::from_static_str(script.source);
+            let load = Command::of_server("SCRIPT", vec![Value::from_static_str("LOAD"), source]);
+            self.send_to(node, Command { what: script.name, ..load }).await?;
         }
-        self.0.loads.fetch_add(1, Ordering::Release);
-        tracing::info!(scripts = self.0.scripts.len(), "loaded the scripts into Redis");
+        node.loads.fetch_add(1, Ordering::Release);
+        tracing::info!(scripts = self.0.scripts.len(), redis = node.name, "loaded the scripts");
         Ok(())
     }
-}
 
-/// `EVALSHA` or `EVAL`, whose first argument says which script.
-fn evaluate<C: ScriptCall>(
-    name: &'static str,
-    first: Str,
-    call: &C,
-    timeout: Option<Duration>,
-) -> Command {
-    let mut args = Args::default();
-    call.write(&mut args);
-    let what = C::script().name;
-    let (hash, args) = (ClusterHash::Offset(2), args.into_command(first));
-    Command { what, name, hash, args, timeout, only_reads: false }
+    /// `EVALSHA` or `EVAL`, whose first argument says which script.
+    fn evaluate<C: ScriptCall>(
+        &self,
+        name: &'static str,
+        first: Str,
+        call: &C,
+        timeout: Option<Duration>,
+    ) -> Command {
+        let mut args = Args::default();
+        call.write(&mut args);
+        if self.is_cluster() && !C::script().only_reads() {
+            args.key_that_never_is();
+        }
+        let (what, key_at) = (C::script().name, 2);
+        let args = args.into_command(first);
+        Command { what, name, key_at, args, timeout, only_reads: false }
+    }
 }
 
 fn decode<C: ScriptCall>(value: Value) -> Result<C::Outcome, RedisError> {
@@ -115,8 +122,4 @@ pub(super) fn read_answer<C: ScriptCall>(value: Value) -> Result<C::Outcome, Rep
     let mut reply = Reply::new(value)?;
     let tag = reply.text()?;
     C::decode(&tag, reply)
-}
-
-fn is_noscript(error: &FredError) -> bool {
-    error.details().starts_with("NOSCRIPT")
 }

@@ -26,6 +26,11 @@ impl LuaScript {
         Self { name, source, sha: OnceLock::new() }
     }
 
+    /// Whether it says of itself that it writes nothing.
+    pub(super) fn only_reads(&self) -> bool {
+        self.source.starts_with("#!lua flags=no-writes\n")
+    }
+
     pub(super) fn sha(&self) -> &Str {
         self.sha.get_or_init(|| Str::from(fred::util::sha1_hash(self.source)))
     }
@@ -60,6 +65,18 @@ impl Args {
     pub fn key(&mut self, key: &Key) -> &mut Self {
         self.keys.push(Value::String(key.0.clone()));
         self
+    }
+
+    /// Adds one more key of the same slot, of which there never is a value.
+    ///
+    /// While a cluster moves a slot, part of its keys is here and part there. Redis refuses a call
+    /// whose keys are not all here; but a script that makes a key, or comes back to one that it
+    /// emptied, it stops in the middle. With a key that is never here it refuses every call.
+    pub(super) fn key_that_never_is(&mut self) {
+        if let Some(Value::String(first)) = self.keys.first() {
+            let tag = super::client::tag_of(first);
+            self.keys.push(Value::String(Str::from(format!("{tag}:never"))));
+        }
     }
 
     /// Adds a text argument.

@@ -11,12 +11,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use fred::bytes_utils::Str;
-use fred::interfaces::ClientLike;
-use fred::types::{ClusterHash, Value};
+use fred::types::Value;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::client::Command;
+use super::client::{Command, tag_of};
 use super::{Key, Redis, RedisError};
 
 /// The most keys of one `MGET`: some 50 µs of Redis.
@@ -103,8 +102,8 @@ impl Drop for Sending<'_> {
 impl Redis {
     /// `GET`, in one group with whoever reads meanwhile.
     pub async fn get(&self, key: &Key) -> Answer {
-        if !self.is_up() {
-            return Err(RedisError::Unavailable);
+        if !self.node_of(&key.0)?.is_up() {
+            return Err(self.away());
         }
         let slot = self.slot_of(key);
         let (answer, answered) = oneshot::channel();
@@ -117,11 +116,7 @@ impl Redis {
 
     /// What keys must share to travel together: nothing, or in a cluster their hash tag.
     fn slot_of(&self, key: &Key) -> Str {
-        if !self.0.client.is_clustered() {
-            return Str::new();
-        }
-        let tag_end = key.0.find('}').map_or(key.0.len(), |end| end + 1);
-        key.0.slice(..tag_end)
+        if self.is_cluster() { tag_of(&key.0) } else { Str::new() }
     }
 
     async fn send_reads(self, slot: Str) {
@@ -134,13 +129,12 @@ impl Redis {
                 return;
             }
             let args = group.iter().map(|read| Value::String(read.key.clone())).collect();
-            let hash = ClusterHash::FirstKey;
-            let (what, name) = ("MGET", "MGET");
+            let (what, name, key_at) = ("MGET", "MGET", 0);
             // The first has waited longest; the rest would be told no later if they went alone.
             let timeout = group.first().map(|read| {
                 read.overdue_at.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN)
             });
-            let command = Command { what, name, hash, args, timeout, only_reads: true };
+            let command = Command { what, name, key_at, args, timeout, only_reads: true };
             let outcome = self.send(command).await.map(Value::into_array);
             match outcome {
                 Ok(values) => {

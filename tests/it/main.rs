@@ -38,4 +38,5 @@ mod reservations;
 mod seats;
 mod security;
 mod shapes;
+mod shards;
 mod support;

@@ -69,7 +69,7 @@ async fn a_forgotten_script_settles_first_and_costs_nobody_a_request() {
     let redis = redis_at(&server.url(), SCRIPTS).await;
     let settled = Arc::new(AtomicU32::new(0));
     let counter = settled.clone();
-    redis.on_forgotten(move || {
+    redis.on_forgotten(move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
         async { Ok(()) }.boxed()
     });

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use onsale::local::{LocalRedis, RedisOptions};
+use onsale::local::{LocalRedis, LocalReplicated, RedisOptions, ReplicatedOptions};
 use onsale::queue::{QueueConfig, QueueError};
 
 use crate::support::line::{Line, Server, place_of};
@@ -182,4 +182,29 @@ async fn a_dead_redis_costs_nobody_half_a_second_and_its_return_is_noticed() {
     eventually("the line is back", || async { server.queue.standing(&token).await.is_ok() }).await;
     assert!(resumed.elapsed() < Duration::from_secs(5), "{:?}", resumed.elapsed());
     assert_eq!(server.position(&token).await, 1);
+}
+
+/// It knows the scripts from its first turn, so nobody is told that anything happened; and the last
+/// numbers of the other one's turn did not reach it.
+#[tokio::test]
+async fn a_redis_that_is_promoted_for_the_second_time_gives_no_number_twice() {
+    let options = ReplicatedOptions::throwaway(0);
+    let pair = LocalReplicated::throwaway(options).await.expect("a private pair");
+    let (first, second) = (&pair.nodes()[0], &pair.nodes()[1]);
+    let line = Line::on(first, concert(10, 1), QueueConfig::default()).await;
+    arrive(&line, &line.server, 3).await;
+    pair.fail_over().await.expect("a failover in order");
+    let other = line.server_at(&second.url()).await;
+    let mut given = arrive(&line, &other, 3).await;
+    // What is written until here has reached the first one, and nothing after that.
+    let acknowledged = second.say("WAIT 1 5000").await.expect("an answer");
+    assert_eq!(acknowledged, ["1"]);
+    first.say("REPLICAOF NO ONE").await.expect("the second turn");
+    given.extend(arrive(&line, &other, 3).await);
+
+    let settled = || async { line.server.queue.join(&line.concert, None).await.is_ok() };
+    eventually("the first one is used again", settled).await;
+    given.extend(arrive(&line, &line.server, 3).await);
+    let distinct: HashSet<_> = given.iter().map(|token| place_of(token)).collect();
+    assert_eq!(distinct.len(), given.len(), "a number was given twice");
 }

@@ -65,7 +65,7 @@ struct World {
     line: Line,
     /// Counts losses of data.
     life: u64,
-    /// Redis' run id: a restart changes it and keeps the epoch, emptying it does the opposite.
+    /// Redis' turn: a restart changes it and keeps the epoch, emptying it does the opposite.
     process: u64,
     older: Vec<Line>,
     /// The highest number that any server ever gave or saw.

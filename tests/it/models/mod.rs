@@ -55,7 +55,7 @@ struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     async fn begin(world: &'a mut World) -> Self {
-        let model = Model::new(&world.run_id, FIRST_SEQ);
+        let model = Model::new(&world.turn, FIRST_SEQ);
         world.begin("epoch-0", FIRST_SEQ).await;
         let (ids, calls, reached) = (Ids(1000), Vec::new(), BTreeSet::new());
         let mut machine = Self { world, model, ids, calls, reached };

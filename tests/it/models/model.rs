@@ -13,7 +13,7 @@ use super::call::{Call, DAYS, PRICE, SEATS_MAX};
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub now: i64,
-    /// The run id of the real process, and the one that the line was settled on.
+    /// The turn of the real process, and the one that the line was settled in.
     pub process: String,
     pub run: String,
     pub epoch: Option<String>,

@@ -82,7 +82,7 @@ impl Model {
         let Some(last) = self.seq.filter(|seq| *seq >= floor) else {
             return "unsettled".into();
         };
-        if self.epoch.as_deref() != Some(epoch) {
+        if self.epoch.as_deref() != Some(epoch) || self.run != self.process {
             return "unsettled".into();
         }
         let before = self.waiting.len();
@@ -124,6 +124,9 @@ impl Model {
     pub fn promote(&mut self, terms: &Terms) -> String {
         if self.run != terms.run || self.epoch.as_ref() != Some(&terms.epoch) {
             return "not_ready".into();
+        }
+        if self.run != self.process {
+            return "unsettled".into();
         }
         let all = self.active.len();
         self.active.retain(|_, token| token.ends > self.now);

@@ -213,7 +213,7 @@ impl Now<'_> {
 
     /// Run and epoch.
     fn believed(&self, belief: Belief) -> (String, String) {
-        let (run, epoch) = (self.model.process.clone(), self.model.epoch.clone());
+        let (run, epoch) = (self.model.run.clone(), self.model.epoch.clone());
         match belief {
             Belief::Right => (run, epoch.unwrap_or_default()),
             Belief::OtherEpoch => (run, "another".to_owned()),

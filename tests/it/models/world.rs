@@ -101,7 +101,7 @@ pub struct World {
     early: Concert,
     /// What a server knows of the numbers given, when it must settle a line.
     pub floor: Arc<AtomicU64>,
-    pub run_id: String,
+    pub turn: String,
     /// The next call is not known to Redis; survives a case.
     pub scripts_are_forgotten: bool,
     /// Redis' clock when the case began, and the units that passed since.
@@ -126,7 +126,7 @@ impl World {
         early.opens_at = Some("2099-01-01T00:00:00+09:00".parse().expect("a time"));
         let (concert, floor) = (Arc::new(concert), Arc::new(AtomicU64::new(0)));
         let (settling, line, known) = (redis.clone(), concert.clone(), floor.clone());
-        redis.on_forgotten(move || {
+        redis.on_forgotten(move |_| {
             let (redis, concert, floor) = (settling.clone(), line.clone(), known.clone());
             async move {
                 let floor = floor.load(Ordering::Relaxed);
@@ -134,9 +134,9 @@ impl World {
             }
             .boxed()
         });
-        let info = raw.say("INFO server").await.text().to_owned();
-        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-        let run_id = run_id.expect("a run id").trim().to_owned();
+        let info = raw.say("INFO replication").await.text().to_owned();
+        let turn = info.lines().find_map(|line| line.strip_prefix("master_replid:"));
+        let turn = turn.expect("a replication id").trim().to_owned();
         let (began_ms, passed, scripts_are_forgotten) = (0, 0, true);
         Self {
             _process: process,
@@ -145,7 +145,7 @@ impl World {
             concert,
             early,
             floor,
-            run_id,
+            turn,
             scripts_are_forgotten,
             began_ms,
             passed,
@@ -379,6 +379,7 @@ impl World {
             }
             PromoteOutcome::Closed(tick) => format!("closed {} {}", tick.expired, tick.active),
             PromoteOutcome::NotReady => "not_ready".into(),
+            PromoteOutcome::Unsettled => "unsettled".into(),
         }
     }
 

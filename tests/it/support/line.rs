@@ -55,7 +55,12 @@ impl Line {
 
     /// Another server on the same line.
     pub async fn another_server(&self) -> Server {
-        let server = Server::start(&self.url, &self.concert, &self.config).await;
+        self.server_at(&self.url).await
+    }
+
+    /// A server that reaches the line at another address.
+    pub async fn server_at(&self, url: &str) -> Server {
+        let server = Server::start(url, &self.concert, &self.config).await;
         if let Some(generation) = self.server.gates.verified(self.concert.id) {
             server.gates.open(self.concert.id, generation);
         }
@@ -133,9 +138,9 @@ impl Server {
             TokenKeys::parse(KEY).expect("a key"),
         );
         let settling = queue.clone();
-        redis.on_forgotten(move || {
+        redis.on_forgotten(move |shard| {
             let queue = settling.clone();
-            async move { queue.settle_all().await }.boxed()
+            async move { queue.settle_all(&shard).await }.boxed()
         });
         Self { queue, redis, gates }
     }

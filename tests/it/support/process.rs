@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use onsale::concerts::Concert;
@@ -32,6 +32,17 @@ impl ServerProcess {
     /// Starts one and waits until it is ready. Its log filter must let `info` through.
     pub async fn start(deployment: &Deployment) -> Self {
         let process = Self::start_unready(deployment).await;
+        let ready = || async { process.server.get("/readyz").await.status == 200 };
+        super::eventually("the process is ready", ready).await;
+        process
+    }
+
+    /// Starts one with more in its environment, and waits until it is ready.
+    pub async fn start_with(deployment: &Deployment, environment: &[(&str, &Path)]) -> Self {
+        let process = Self::spawn(deployment, |command| {
+            command.envs(environment.iter().copied());
+        })
+        .await;
         let ready = || async { process.server.get("/readyz").await.status == 200 };
         super::eventually("the process is ready", ready).await;
         process
