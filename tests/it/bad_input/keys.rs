@@ -22,6 +22,12 @@ fn pay(stage: &Stage, key: &str) -> Request {
     stage.bare(keyed()[1]).json(body).with("Idempotency-Key", key)
 }
 
+/// A route that a token can be used on without any field.
+fn dates() -> &'static Route {
+    let mut routes = ROUTES.iter();
+    routes.find(|route| route.path == "/concert/available-dates").expect("a route")
+}
+
 async fn answered(stage: &Stage, request: &Request) -> Value {
     let answer = stage.send(request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -79,6 +85,19 @@ async fn a_used_key_answers_its_own_request_and_refuses_every_other() {
     let reused = (422, "idempotency-key-reused");
     stage.refused(&charge(&stage, &key, 8), reused, "another body").await;
     stage.refused(&pay(&stage, &key), reused, "another route").await;
+    stage.assert_nothing_written().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_payment_is_refused_for_a_charge() {
+    let mut stage = Stage::set().await;
+    answered(&stage, &pay(&stage, "paid")).await;
+    // The token has bought; the user comes again.
+    stage.token = stage.server.admitted(stage.deployment.concert(), 1).await;
+    answered(&stage, &stage.bare(dates())).await;
+    stage.before = super::at_rest(&stage.deployment, &mut stage.redis).await;
+    let reused = (422, "idempotency-key-reused");
+    stage.refused(&charge(&stage, "paid", 7), reused, "another route").await;
     stage.assert_nothing_written().await;
 }
 

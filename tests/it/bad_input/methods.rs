@@ -71,6 +71,11 @@ async fn a_path_that_only_resembles_a_route_is_404() {
             format!("{path}/{}", "a".repeat(8_192)),
             format!("/%2e%2e{path}"),
             format!("/..{path}"),
+            format!("/nowhere/..{path}"),
+            format!("/nowhere/%2e%2e{path}"),
+            format!("/nowhere%2f..{path}"),
+            format!("/{}", path[1..].replace('/', "//")),
+            format!("/{}", path[1..].replace('/', "%2f")),
             format!("/.{path}"),
             format!("/%{first:02x}{}", &path[2..]),
             format!("{path}%00"),
@@ -78,7 +83,8 @@ async fn a_path_that_only_resembles_a_route_is_404() {
             format!("{path};a=1"),
             path.to_uppercase(),
         ];
-        for target in strange {
+        // Some paths have one part alone.
+        for target in strange.into_iter().filter(|target| target != path) {
             let body = serde_json::Value::Object(stage.object(route)).to_string();
             let request = of(route.method, target, &stage.token).json(body);
             stage.refused(&request, (404, "not-found"), "no route").await;

@@ -51,6 +51,8 @@ async fn a_token_that_is_missing_doubled_or_not_ours_is_refused_by_every_route_t
         let twice = bare.clone().with("Queue-Token", &stage.token);
         let same = twice.clone().with("Queue-Token", &stage.token);
         stage.refused(&same, (400, "bad-request"), "twice, the same").await;
+        let two = twice.clone().with("Queue-Token", "another");
+        stage.refused(&two, (400, "bad-request"), "twice, different").await;
         let differ = twice.with("Authorization", "Bearer another");
         stage.refused(&differ, (400, "ambiguous-input"), "two ways").await;
     }

@@ -37,6 +37,8 @@ async fn a_body_that_is_not_called_json_is_415_on_every_route_that_reads_one() {
         let json = untyped.clone().with("Content-Type", "application/json");
         let twice = json.clone().with("Content-Type", "application/json");
         stage.refused(&twice, UNSUPPORTED, "twice").await;
+        let differ = json.clone().with("Content-Type", "text/plain");
+        stage.refused(&differ, UNSUPPORTED, "twice, different").await;
         for encoding in ["gzip", "br", "gzip, identity"] {
             let request = json.clone().with("Content-Encoding", encoding);
             stage.refused(&request, UNSUPPORTED, encoding).await;
