@@ -22,7 +22,7 @@ check: ## Run everything that a change must pass: tests, format, lints, docs, a 
 	@scripts/setup.sh lua k6
 	.ci/run
 
-bench: ## Every route beside the limits of HTTP, Redis and PostgreSQL (about 13 min; ARGS="--quick --rounds 1": 2 min)
+bench: ## Every route beside the limits of HTTP, Redis and PostgreSQL (about 15 min; ARGS="--quick --rounds 1": 3 min)
 	@scripts/setup.sh k6
 	cargo bench --bench sale -- $(ARGS)
 
