@@ -33,26 +33,31 @@ pub(super) struct Owners {
 impl Owners {
     /// Judges the claims; none if there are none.
     pub fn judge(claims: &[Claim]) -> Option<Self> {
-        // In an order of their own, so that the same state compares as equal.
-        let mut servers: Vec<_> = claims.iter().map(|claim| claim.server.clone()).collect();
-        servers.sort();
-        servers.dedup();
-        let mut best = vec![(0, NOBODY); SLOTS];
+        let mut best: Vec<Option<&Claim>> = vec![None; SLOTS];
         for claim in claims {
-            let index = servers.binary_search(&claim.server).ok()?;
-            let index = u16::try_from(index).ok()?;
             for slot in claim.slots.iter().cloned().flatten() {
                 let best = best.get_mut(usize::from(slot))?;
-                if best.1 == NOBODY || best.0 < claim.decision {
-                    *best = (claim.decision, index);
+                if best.is_none_or(|best| best.decision < claim.decision) {
+                    *best = Some(claim);
                 }
             }
         }
-        let of_slot: Box<[u16]> = best.into_iter().map(|(_, index)| index).collect();
+        // In an order of their own, so that the same state compares as equal. Whoever claims only
+        // what is another's by now is not among them: it serves nothing, and may be away.
+        let mut servers: Vec<_> = best.iter().flatten().map(|claim| &claim.server).collect();
+        servers.dedup();
+        servers.sort();
+        servers.dedup();
+        let index = |claim: &Claim| {
+            let index = servers.binary_search(&&claim.server).ok()?;
+            u16::try_from(index).ok()
+        };
+        let of_slot = best.iter().map(|claim| claim.and_then(index).unwrap_or(NOBODY)).collect();
+        let servers: Vec<_> = servers.into_iter().cloned().collect();
         (!servers.is_empty()).then_some(Self { servers, of_slot })
     }
 
-    /// Everybody who claims something; some of it may be somebody else's by now.
+    /// Everybody who serves something.
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
@@ -159,6 +164,9 @@ mod tests {
             assert_eq!(owner(&all, 101).as_deref(), Some("127.0.0.1:1"));
             all.reverse();
         }
+        all.extend(claims("3 127.0.0.1:3@4 myself,master - 0 0 1 connected 0-200"));
+        let serving = Owners::judge(&all).expect("owners").servers().len();
+        assert_eq!(serving, 2, "who claims only what is another's serves nothing");
     }
 
     #[test]
