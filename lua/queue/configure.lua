@@ -16,7 +16,8 @@ Returns
   {"configured", {setting, value, ...}}
      the settings as they are now, in the order of ARGV; "" if there is none
 
-A repeat is safe: what has its value already is not changed and not noted.
+A repeat is safe: what has its value already is not changed and not noted. Of two operators who
+change one setting at once, the call that is sent again may be the last; the notes then show it.
 Cost: O(settings given).
 ]]
 local settings, audit = KEYS[1], KEYS[2]

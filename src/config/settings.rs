@@ -46,7 +46,11 @@ pub const SETTINGS: &[Setting] = &[
         "database_url",
         "postgres://user:password@host/database [default: postgres://127.0.0.1/onsale]",
     ),
-    setting("concerts", Some("concerts.toml"), "Path of the catalogue; SIGHUP reads it again"),
+    setting(
+        "concerts",
+        Some("concerts.toml"),
+        "Path of the catalogue; SIGHUP makes `serve` read it again",
+    ),
     setting("default_concert", None, "The concert meant by a request that names none"),
     setting("capacity", Some("1000"), "The most active tokens of a concert, 1 to 10000000"),
     setting("batch", Some("100"), "The most tokens promoted per second and concert, 1 to 1000000"),

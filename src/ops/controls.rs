@@ -75,7 +75,7 @@ fn message(fields: &Fields) -> Result<Change<Message>, Problem> {
 ///
 /// Answers 200 with the concert as it is now; 400 for nothing to change, 401 `unauthenticated`
 /// without the operators' token, 404 `unknown-concert`, 422 `out-of-range`, 503 while Redis does
-/// not answer.
+/// not answer (`outcome-unknown` if the change was sent: repeat it).
 pub async fn configure_concert(
     _: Operator,
     State(app): State<AppState>,
@@ -86,7 +86,9 @@ pub async fn configure_concert(
     let asked_by = context::request_id().map(|id| id.to_string()).unwrap_or_default();
     app.queue.configure(&concert, &asked_by, &request.change).await?;
     tracing::info!(request_id = asked_by, concert = %id, change = ?request.change, "reconfigured");
-    Ok(Json(app.overview.concert(&concert).await?).into_response())
+    // What was changed stays changed, so a failure to show it must not say that nothing happened.
+    let now = app.overview.concert(&concert).await.map_err(|_| QueueError::OutcomeUnknown)?;
+    Ok(Json(now).into_response())
 }
 
 /// The input of `GET /admin/audit`.

@@ -91,7 +91,7 @@ pub(crate) struct OwnedView {
     concert_date: ConcertDate,
     seat_number: SeatNumber,
     amount: Won,
-    /// In the concert's zone, as all times of the API.
+    /// In the concert's zone, as all times that buyers are told.
     paid_at: String,
 }
 

@@ -1,6 +1,6 @@
 //! Who takes writes at the moment: asked again and again of the Sentinels, or of the cluster's nodes.
 //!
-//! The client library could follow Sentinels and clusters by itself, and is not asked to (ADR 8): a
+//! The client library could follow Sentinels and clusters by itself, and is not asked to (ADR 9): a
 //! node here is a plain connection to one address, and this is the one place that says which.
 
 use std::sync::Arc;
