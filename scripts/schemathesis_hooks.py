@@ -1,6 +1,11 @@
 """What a JSON schema cannot say about this API."""
 
+import os
+
+import requests
 import schemathesis
+
+HEADERS = {"Queue-Token": os.environ["TOKEN"]}
 
 
 def plain(value):
@@ -19,10 +24,32 @@ def map_body(context, body):
     return plain(body)
 
 
+def is_right(case):
+    return case.meta is not None and case.meta.generation.mode.is_positive
+
+
+def ask(method, url, **more):
+    return requests.request(method, url, headers=HEADERS, timeout=5, **more).json()
+
+
+def live_hold(server):
+    """A reservation of user 1 that can be given back; made, if there is none."""
+    holds = ask("GET", f"{server}/user/reservations", params={"userId": 1}).get("holds", [])
+    if not holds:
+        date = ask("GET", f"{server}/concert/available-dates")["availableDates"][0]
+        wanted = {"userId": 1, "concertDate": date, "seatNumber": 40}
+        holds = [ask("POST", f"{server}/concert/reserve", json=wanted)]
+    return holds[0]["reservationId"]
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """A second token beside the real one is ambiguous, and refused for that alone."""
+    # A second token beside the real one is ambiguous, and refused for that alone.
     if case.headers:
         case.headers.pop("Authorization", None)
     if case.query:
         case.query.pop("token", None)
+    # Nobody guesses a reservation.
+    if case.operation.definition.raw["operationId"] == "release_seat" and is_right(case):
+        if case.query.get("userId") == 1:
+            case.query["reservationId"] = live_hold(case.operation.base_url.rstrip("/"))
