@@ -94,7 +94,10 @@ async fn with_redis_stuck(how: Stuck) {
         let crowd = TestServer::at(sale.server.address);
         let status = || crowd.get_as(&token, "/payment/balance?userId=1");
         for answer in join_all((0..500).map(|_| status())).await {
-            assert_come_again(&answer, "one of many");
+            // A second may be over before all of them were asked.
+            if answer.status != 200 || !matches!(how, Stuck::Frozen(1)) {
+                assert_come_again(&answer, "one of many");
+            }
         }
         drop(crowd);
         // A second is too short for more than a few routes.
