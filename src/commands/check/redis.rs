@@ -26,7 +26,7 @@ pub(super) async fn examine(redis: &Redis) -> Vec<Finding> {
     let mut skews = Vec::new();
     for primary in redis.servers() {
         skews.extend(examine_server(&primary, &mut findings).await);
-        let replication = primary.info("replication").await.unwrap_or_default();
+        let Ok(replication) = primary.info("replication").await else { continue };
         let replicas = Replica::read(&replication);
         let must_have = redis.has_failover();
         findings.push(judge_replicas(&replicas, must_have).of(primary.name()));
@@ -61,7 +61,9 @@ async fn examine_server(server: &RedisServer, findings: &mut Vec<Finding>) -> Op
     }
     let info = server.info("server").await.unwrap_or_default();
     findings.push(judge_version(field(&info, "redis_version")).of(name));
-    for (setting, judge) in SETTINGS {
+    let is_in_cluster = field(&info, "redis_mode") == Some("cluster");
+    let matters = |name: &str| is_in_cluster || !name.starts_with("cluster-");
+    for (setting, judge) in SETTINGS.iter().filter(|(name, _)| matters(name)) {
         let finding = match server.config_get(setting).await {
             Ok(Some(value)) => judge(&value),
             // Not a setting of this kind or version of Redis.
