@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
@@ -194,19 +195,10 @@ impl Payments {
         crash::point("pay.before_begin");
         let seats = match self.0.redis.run(&begin).await? {
             Begun::Holds(seats) => seats,
-            otherwise => return self.already_paid(purchase, otherwise).await,
+            otherwise => return self.already_paid(purchase, deadline, otherwise).await,
         };
         crash::point("pay.after_begin");
-        let statement = PayStatement {
-            request: Uuid::now_v7(),
-            payment: Uuid::now_v7(),
-            user: purchase.user,
-            concert: purchase.concert.id,
-            place: purchase.place,
-            seats,
-            deadline,
-            key: purchase.key.clone(),
-        };
+        let statement = PayStatement::new(purchase, seats, deadline);
         let sent = self.send(|connection| sql::pay(connection, &statement)).await;
         match sent {
             Ok(outcome) => Ok(self.conclude(purchase, attempt, outcome).await),
@@ -234,24 +226,31 @@ impl Payments {
     async fn already_paid(
         &self,
         purchase: &Purchase,
+        deadline: DateTime<Utc>,
         begun: Begun,
     ) -> Result<Payment, PaymentError> {
-        let refusal = match begun {
+        let told = match begun {
             Begun::NotYours => return Err(PaymentError::NotYours),
             Begun::Gone => PaymentError::TokenExpired,
             Begun::Expired | Begun::Expiring => PaymentError::HoldExpired,
             Begun::Nothing | Begun::Holds(_) => PaymentError::NothingToPay,
         };
-        let token_lives = !matches!(refusal, PaymentError::TokenExpired);
+        let token_lives = !matches!(told, PaymentError::TokenExpired);
         let paid = reads::payment_of_place(&self.0.db, purchase.concert.id, purchase.place).await;
         let Some(payment) = paid.map_err(PaymentError::Database)? else {
-            return Err(refusal);
+            return Err(told);
         };
         let payment = self.replay(payment, purchase.user)?;
         if token_lives {
             self.finish_and_note(&payment).await;
         }
-        Ok(payment)
+        if purchase.key.is_none() {
+            return Ok(payment);
+        }
+        // From now on the key stands for this payment. A statement without seats can only find it.
+        let statement = PayStatement::new(purchase, Vec::new(), deadline);
+        let sent = self.send(|connection| sql::pay(connection, &statement)).await;
+        sent.map(|found| found.payment).map_err(|failure| refusal(failure, 0))
     }
 
     /// A payment is shown again to the one who made it, and to nobody else.

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use futures::FutureExt;
 use uuid::Uuid;
 
-use super::domain::{KeyUse, Payment, PaymentSeat};
+use super::domain::{KeyUse, Payment, PaymentSeat, Purchase};
 use crate::postgres::{PgError, pool};
 use crate::words::{ChargeAmount, ConcertDate, ConcertId, Place, SeatNumber, UserId, Won};
 
@@ -100,6 +100,22 @@ pub struct PayStatement {
     pub deadline: DateTime<Utc>,
     /// The client's own name for it.
     pub key: Option<KeyUse>,
+}
+
+impl PayStatement {
+    /// A new statement that pays for `seats`.
+    pub fn new(purchase: &Purchase, seats: Vec<PaymentSeat>, deadline: DateTime<Utc>) -> Self {
+        Self {
+            request: Uuid::now_v7(),
+            payment: Uuid::now_v7(),
+            user: purchase.user,
+            concert: purchase.concert.id,
+            place: purchase.place,
+            seats,
+            deadline,
+            key: purchase.key.clone(),
+        }
+    }
 }
 
 /// What became of a payment's statement.

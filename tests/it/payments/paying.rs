@@ -193,6 +193,26 @@ async fn a_key_answers_the_old_payment_whatever_the_token_holds_now() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_first_used_with_a_spent_token_stands_for_its_payment() {
+    let stage = Stage::new().await;
+    let mut raw = RawRedis::shared().await;
+    let first = stage.buyer(&mut raw, 1).await;
+    let payment = stage.pay(&first).await;
+    let mut again = first.clone();
+    again.key = Some(KeyUse::of_payment("late", first.user));
+    assert_eq!(stage.pay(&again).await, payment);
+
+    // The same user, a new token, a new hold, the same key.
+    stage.token(&mut raw, place(78), first.user).await;
+    stage.hold(&mut raw, (place(78), first.user), (0, 2)).await;
+    let mut second = stage.purchase(place(78), first.user);
+    second.key.clone_from(&again.key);
+    assert_eq!(stage.pay(&second).await, payment);
+    assert_eq!(stage.sold(&mut raw, 0).await, [1], "the new hold is not paid");
+    assert_the_books_balance(&stage.database).await;
+}
+
+#[tokio::test]
 async fn a_spent_token_shows_its_payment_to_its_payer_only() {
     let stage = Stage::new().await;
     let mut raw = RawRedis::shared().await;
