@@ -3,7 +3,7 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench loadtest loadtest-crash faults fuzz
+.PHONY: help setup run test check bench loadtest loadtest-crash faults fuzz mutants
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,3 +39,6 @@ faults: setup ## A sale under faults, judged by what everybody was told (SEED=1,
 
 fuzz: setup ## Made-up input against what must hold, each fuzzer for a minute (SECONDS=60; the first build takes some)
 	scripts/fuzz.sh $(or $(SECONDS),60)
+
+mutants: setup ## Servers without one protection each, which `make faults` must find (about 20 min; ONLY=owner-check,capacity)
+	cargo test --features mutants --test faults -- --mutants $(or $(ONLY),all)

@@ -22,6 +22,7 @@ pub mod seats;
 pub mod crash;
 pub mod http;
 pub mod local;
+pub mod mutant;
 pub mod postgres;
 pub mod redis;
 pub mod scheduler;

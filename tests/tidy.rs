@@ -237,3 +237,29 @@ fn the_page_on_reliability_names_every_kind_of_fault_and_every_test_of_one() {
         }
     }
 }
+
+#[path = "faults/mutants/list.rs"]
+mod mutants;
+
+/// A mutant that cannot be made, or lacks nothing, shows nothing.
+#[test]
+fn every_mutant_can_be_made() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut in_rust = BTreeSet::new();
+    for mutant in mutants::MUTANTS {
+        let out = mutant.out();
+        mutants::patched(root, &out).unwrap_or_else(|fault| panic!("{}: {fault}", mutant.name()));
+        for protection in &out {
+            assert_eq!(protection.patches.is_empty(), protection.in_rust, "{}", protection.name);
+        }
+        let words = out.iter().filter(|protection| protection.in_rust);
+        in_rust.extend(words.map(|protection| protection.name.to_owned()));
+        assert!(!mutant.keeps.is_empty(), "{} keeps nothing", mutant.name());
+    }
+    let sources: String = files("src", "rs").iter().map(|path| code(&read(path))).collect();
+    assert_eq!(
+        tags(&sources, "mutant::lacks(", '"'),
+        in_rust,
+        "what src/ and the list name differs"
+    );
+}

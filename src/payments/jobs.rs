@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::domain::Payment;
 use super::reads::{self, PAYMENTS_MAX};
 use super::service::Payments;
+use crate::mutant;
 use crate::postgres::PgError;
 
 /// How many payments are finished at the same time.
@@ -31,6 +32,9 @@ impl Payments {
         self.0.clock.refresh().await?;
         let mut report =
             FinishReport { noted: self.note_synced().await?, ..FinishReport::default() };
+        if mutant::lacks("reconciler") {
+            return Ok(report);
+        }
         for _ in 0..BATCHES_MAX {
             let late_s = self.0.config.unsynced_after.as_secs_f64();
             let late = reads::unsynced(&self.0.db, late_s).await?;

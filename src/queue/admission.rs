@@ -7,6 +7,7 @@ use super::service::Found;
 use super::token_scripts::{Claim, ClaimOutcome, TokenValue};
 use super::{Queue, QueueError};
 use crate::concerts::Concert;
+use crate::mutant;
 use crate::words::{ConcertId, Place, UserId};
 
 /// An active token, claimed, and bound if its user is known.
@@ -72,7 +73,9 @@ impl Queue {
             return Err(QueueError::WrongConcert { concert: own.id });
         }
         let owner = match (value.owner, user) {
-            (Some(owner), Some(user)) if owner != user => return Err(QueueError::NotYours),
+            (Some(owner), Some(user)) if owner != user && !mutant::lacks("owner-check") => {
+                return Err(QueueError::NotYours);
+            }
             (None, Some(_)) => self.claim(&own, place, user).await?,
             _ if !value.claimed => self.claim(&own, place, user).await?,
             (owner, _) => Some(owner),

@@ -68,7 +68,7 @@ impl Redis {
 
     /// Runs `call` by its source: only for the step that must come before scripts are loaded.
     pub async fn run_unloaded<C: ScriptCall>(&self, call: &C) -> Result<C::Outcome, RedisError> {
-        let source = Str::from_static(C::script().source);
+        let source = Str::from_static(C::script().source());
         let command = self.evaluate("EVAL", source, call, None);
         decode::<C>(self.send(command).await?)
     }
@@ -85,7 +85,7 @@ impl Redis {
             settle(self.shard(node)).await?;
         }
         for script in self.0.scripts {
-            let source = Value::from_static_str(script.source);
+            let source = Value::from_static_str(script.source());
             let load = Command::of_server("SCRIPT", vec![Value::from_static_str("LOAD"), source]);
             self.send_to(node, Command { what: script.name, ..load }).await?;
         }

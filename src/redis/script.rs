@@ -9,21 +9,27 @@ use std::sync::OnceLock;
 use fred::{bytes_utils::Str, types::Value};
 
 use super::{Key, Reply, ReplyFault};
+use crate::mutant;
 
 /// A Lua script that is built into this binary.
 pub struct LuaScript {
     /// Path under `lua/` without `.lua`; also the label in logs and metrics.
     pub name: &'static str,
-    /// The whole file.
-    pub source: &'static str,
+    built_in: &'static str,
+    source: OnceLock<&'static str>,
     sha: OnceLock<Str>,
 }
 
 impl LuaScript {
-    /// Declares a script; its SHA-1 is computed at the first use.
+    /// Declares a script with its whole file; the SHA-1 is computed at the first use.
     #[must_use]
-    pub const fn new(name: &'static str, source: &'static str) -> Self {
-        Self { name, source, sha: OnceLock::new() }
+    pub const fn new(name: &'static str, built_in: &'static str) -> Self {
+        Self { name, built_in, source: OnceLock::new(), sha: OnceLock::new() }
+    }
+
+    /// The whole file.
+    pub fn source(&self) -> &'static str {
+        self.source.get_or_init(|| mutant::script(self.name, self.built_in))
     }
 
     /// Whether it says of itself that it writes nothing.
@@ -32,7 +38,7 @@ impl LuaScript {
     }
 
     pub(super) fn sha(&self) -> &Str {
-        self.sha.get_or_init(|| Str::from(fred::util::sha1_hash(self.source)))
+        self.sha.get_or_init(|| Str::from(fred::util::sha1_hash(self.source())))
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Api {
 impl Api {
     /// Clients of these addresses.
     pub fn new(servers: Vec<SocketAddr>, recorder: Recorder) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?;
+        let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http, servers, recorder })
     }
 
@@ -39,7 +39,12 @@ impl Api {
 
     /// Sends `call` and records it.
     pub async fn send(&self, sender: Sender, call: Call) -> Outcome {
-        let request = self.request(self.servers[sender.server], &call);
+        self.send_for(sender, call, ANSWER_MAX).await
+    }
+
+    /// Sends `call`, goes away if it is not answered within `patience`, and records it.
+    pub async fn send_for(&self, sender: Sender, call: Call, patience: Duration) -> Outcome {
+        let request = self.request(self.servers[sender.server], &call).timeout(patience);
         let invoked_us = self.recorder.now_us();
         let outcome = match request.send().await {
             Ok(response) => outcome_of(response).await,

@@ -10,6 +10,10 @@ use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+mod habits;
+
+pub use habits::Habit;
+
 use crate::api::Api;
 use crate::history::{Call, Outcome};
 use crate::market::Market;
@@ -38,6 +42,7 @@ pub struct Client {
     again: bool,
     keys: u64,
     stop: CancellationToken,
+    habit: Habit,
 }
 
 impl Client {
@@ -61,7 +66,13 @@ impl Client {
             again: false,
             keys: 0,
             stop,
+            habit: Habit::Usual,
         }
+    }
+
+    /// The same with a habit.
+    pub fn with(self, habit: Habit) -> Self {
+        Self { habit, ..self }
     }
 
     /// Buys until it is told to stop.
@@ -73,7 +84,7 @@ impl Client {
             if let Some(token) = self.arrive().await
                 && self.wait_turn(&token).await
             {
-                self.shop(&token).await;
+                self.spend_turn(&token).await;
             }
             self.pause(10, 150).await;
         }

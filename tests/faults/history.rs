@@ -43,6 +43,8 @@ pub struct Setup {
     pub seats_per_user_max: usize,
     /// How long a hold lasts.
     pub hold_us: u64,
+    /// How much longer at most, while it is being paid.
+    pub hold_grace_us: u64,
     /// How long a promoted token lives until its first use.
     pub claim_ttl_us: u64,
     /// After this a server has answered, or given up.

@@ -5,6 +5,7 @@
 //! ```text
 //! cargo test --features crash-points --test faults -- --minutes 10 --seed 7
 //! cargo test --features crash-points --test faults -- --check target/faults/7/history.jsonl
+//! cargo test --features mutants --test faults -- --mutants all
 //! ```
 
 #![allow(missing_docs, reason = "the names say it")]
@@ -29,6 +30,7 @@ mod finals;
 mod history;
 mod market;
 mod measures;
+mod mutants;
 mod processes;
 #[path = "../it/support/proxy.rs"]
 #[allow(dead_code, reason = "its own tests use the rest")]
@@ -37,6 +39,7 @@ mod recorder;
 mod report;
 mod sampler;
 mod schedule;
+mod stage;
 mod wire;
 mod world;
 
@@ -46,6 +49,7 @@ use history::{Entry, History};
 use market::Market;
 use recorder::Recorder;
 use schedule::Schedule;
+use stage::{Plan, Stage};
 use world::World;
 
 const SERVERS: usize = 3;
@@ -56,11 +60,12 @@ struct Options {
     seed: u64,
     minutes: f64,
     check: Option<PathBuf>,
+    mutants: Option<String>,
 }
 
 impl Options {
     fn read() -> anyhow::Result<Self> {
-        let mut options = Self { seed: 1, minutes: 10.0, check: None };
+        let mut options = Self { seed: 1, minutes: 10.0, check: None, mutants: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
@@ -68,7 +73,8 @@ impl Options {
                 "--seed" => options.seed = value.parse()?,
                 "--minutes" => options.minutes = value.parse()?,
                 "--check" => options.check = Some(value.into()),
-                _ => bail!("unknown: {word}; there are --seed, --minutes and --check"),
+                "--mutants" => options.mutants = Some(value),
+                _ => bail!("unknown: {word}; there are --seed, --minutes, --check and --mutants"),
             }
         }
         Ok(options)
@@ -78,27 +84,42 @@ impl Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::read()?;
-    let path = match &options.check {
-        Some(path) => path.clone(),
-        None => run(&options).await?,
+    let good = match &options {
+        Options { mutants: Some(names), .. } => mutants::run(names).await?,
+        Options { check: Some(path), .. } => report(path)?,
+        Options { seed, minutes, .. } => {
+            let load = Duration::from_secs_f64(minutes * 60.0);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
+            let folder = folder.join(seed.to_string());
+            let stage = Stage::of_all_faults(*seed, load);
+            report(&run(&Plan { stage, out: Vec::new(), folder }).await?)?
+        }
     };
-    let history = History::read(BufReader::new(File::open(&path)?))?;
-    let good = report::print(&history, &checker::check(&history));
-    println!("\nThe history is {}", path.display());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Judges a history and says so; whether it is good.
+fn report(path: &Path) -> anyhow::Result<bool> {
+    let history = read(path)?;
+    let good = report::print(&history, &checker::check(&history));
+    println!("\nThe history is {}", path.display());
+    Ok(good)
+}
+
+fn read(path: &Path) -> anyhow::Result<History> {
+    Ok(History::read(BufReader::new(File::open(path)?))?)
+}
+
 /// One run: the path of its history.
-async fn run(options: &Options) -> anyhow::Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
-    let folder = folder.join(options.seed.to_string());
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder)?;
+async fn run(plan: &Plan) -> anyhow::Result<PathBuf> {
+    let Plan { stage, folder, .. } = plan;
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir_all(folder)?;
     let path = folder.join("history.jsonl");
     let (recorder, writer) = Recorder::start(&path)?;
-    let world = Arc::new(World::start(options.seed, SERVERS, &folder).await?);
+    let world = Arc::new(World::start(plan, SERVERS).await?);
     recorder.note(Entry::Setup(world.setup.clone()));
-    finals::wait_for_rest(&world).await?;
+    finals::wait_until_ready(&world).await?;
 
     let addresses: Vec<_> =
         world.servers.iter().map(|server| server.from_clients.address()).collect();
@@ -111,9 +132,10 @@ async fn run(options: &Options) -> anyhow::Result<PathBuf> {
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let (api, market) = (api.clone(), Arc::clone(&market));
-        clients.spawn(Client::new(api, market, options.seed, number, stop.clone()).run());
+        let client = Client::new(api, market, stage.seed, number, stop.clone());
+        clients.spawn(client.with(stage.habit).run());
     }
-    let broken = break_things(&world, &recorder, options).await;
+    let broken = break_things(&world, &recorder, stage).await;
     stop.cancel();
     while clients.join_next().await.is_some() {}
     broken?;
@@ -136,11 +158,11 @@ async fn run(options: &Options) -> anyhow::Result<PathBuf> {
 }
 
 /// Makes and heals faults until the time is up.
-async fn break_things(world: &World, recorder: &Recorder, options: &Options) -> anyhow::Result<()> {
-    let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
+async fn break_things(world: &World, recorder: &Recorder, stage: &Stage) -> anyhow::Result<()> {
+    let until = Instant::now() + stage.load;
     // Without faults at first: the load must work by itself.
     sleep(Duration::from_secs(3)).await;
-    for step in Schedule::new(options.seed, world.servers.len()) {
+    for step in Schedule::new(stage, world.servers.len()) {
         if Instant::now() > until {
             break;
         }
@@ -155,5 +177,6 @@ async fn break_things(world: &World, recorder: &Recorder, options: &Options) -> 
         futures::future::try_join_all(together).await?;
         sleep(step.rest).await;
     }
+    sleep(until.saturating_duration_since(Instant::now())).await;
     Ok(())
 }

@@ -38,6 +38,12 @@ impl Market {
         free[concert][free[concert].len().saturating_sub(WANTED)..].to_vec()
     }
 
+    /// The seats that were bought last.
+    pub fn last_sold(&self, concert: usize) -> Vec<Seat> {
+        let gone = self.gone.lock();
+        gone[concert].iter().rev().take(WANTED).cloned().collect()
+    }
+
     /// A seat that somebody has bought.
     pub fn sold(&self, concert: usize, random: &mut StdRng) -> Option<Seat> {
         self.gone.lock()[concert].choose(random).cloned()

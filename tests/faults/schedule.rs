@@ -7,6 +7,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::faults::{Fault, Kind, Link};
+use crate::stage::Stage;
 
 /// The places at which a server kills itself.
 const CRASH_POINTS: [&str; 4] =
@@ -23,8 +24,9 @@ pub struct Step {
     pub rest: Duration,
 }
 
-/// Faults without end: every kind comes once before any comes again.
+/// Faults without end, if there are any: every kind comes once before any comes again.
 pub struct Schedule {
+    stage: Stage,
     random: StdRng,
     bag: Vec<Kind>,
     servers: usize,
@@ -32,27 +34,29 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of this seed.
-    pub fn new(seed: u64, servers: usize) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), bag: Vec::new(), servers, steps: 0 }
+    /// The schedule of this stage and its seed.
+    pub fn new(stage: &Stage, servers: usize) -> Self {
+        let random = StdRng::seed_from_u64(stage.seed);
+        Self { stage: stage.clone(), random, bag: Vec::new(), servers, steps: 0 }
     }
 
-    fn fault(&mut self) -> Fault {
+    fn fault(&mut self) -> Option<Fault> {
         if self.bag.is_empty() {
-            self.bag = Kind::ALL.to_vec();
+            self.bag = self.stage.kinds.to_vec();
             self.bag.shuffle(&mut self.random);
         }
-        let kind = self.bag.pop().unwrap_or(Kind::RedisKill);
+        let kind = self.bag.pop()?;
         let random = &mut self.random;
-        Fault {
+        let link = [Link::Clients, Link::Redis, Link::Postgres][random.random_range(0..3)];
+        Some(Fault {
             kind,
             server: random.random_range(0..self.servers),
-            link: [Link::Clients, Link::Redis, Link::Postgres][random.random_range(0..3)],
+            link: self.stage.link.unwrap_or(link),
             hold: Duration::from_millis(random.random_range(500..5000)),
             delay: Duration::from_millis(DELAYS_MS[random.random_range(0..DELAYS_MS.len())]),
             crash_point: CRASH_POINTS[random.random_range(0..CRASH_POINTS.len())],
             bytes: random.random_range(0..400),
-        }
+        })
     }
 }
 
@@ -61,10 +65,11 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Step> {
         self.steps += 1;
-        let first = self.fault();
+        let first = self.fault()?;
         let mut faults = vec![first.clone()];
-        if self.random.random_ratio(1, 3) {
-            let second = self.fault();
+        if self.random.random_ratio(1, 3)
+            && let Some(second) = self.fault()
+        {
             // Two faults of one place would undo each other.
             if second.place() == first.place() {
                 self.bag.push(second.kind);
@@ -74,7 +79,7 @@ impl Iterator for Schedule {
         }
         let apart = Duration::from_millis(self.random.random_range(0..2000));
         // Each third rest is long enough to see that everything works again.
-        let rest = if self.steps.is_multiple_of(3) { 12_000 } else { 4000 };
-        Some(Step { faults, apart, rest: Duration::from_millis(rest) })
+        let usual = Duration::from_secs(if self.steps.is_multiple_of(3) { 12 } else { 4 });
+        Some(Step { faults, apart, rest: self.stage.between.unwrap_or(usual) })
     }
 }

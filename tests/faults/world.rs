@@ -8,8 +8,10 @@ use onsale::local::{DataFolder, LocalPostgres, LocalRedis, PostgresOptions, Redi
 use sqlx::PgPool;
 
 use crate::history::{ConcertSetup, Setup};
+use crate::mutants::Patched;
 use crate::processes::ServerProcess;
 use crate::proxy::{Proxy, Target};
+use crate::stage::{Plan, Stage};
 use crate::wire::Wire;
 
 const TOKEN_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -54,12 +56,15 @@ pub struct World {
     pub redis: LocalRedis,
     pub postgres: LocalPostgres,
     pub setup: Setup,
+    pub stage: Stage,
     _folder: DataFolder,
 }
 
 impl World {
-    /// Starts the stores and `servers` servers; logs and the catalogue go to `folder`.
-    pub async fn start(seed: u64, servers: usize, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts the stores and `servers` servers; logs and the catalogue go to the plan's folder.
+    pub async fn start(plan: &Plan, servers: usize) -> anyhow::Result<Self> {
+        let Plan { stage, out, folder } = plan;
+        let patched = Patched::new(out, folder)?;
         let data = DataFolder::throwaway().await?;
         let postgres = PostgresOptions {
             connections_max: DATABASE_CONNECTIONS,
@@ -77,22 +82,37 @@ impl World {
             LocalPostgres::start(&data, postgres),
         )?;
         let pool = PgPool::connect(&postgres.url()).await?;
-        onsale::postgres::migrate(&pool).await?;
+        patched.migrator.run(&pool).await?;
         pool.close().await;
-        let setup = setup(seed, servers);
+        let setup = setup(stage.seed, servers);
         let catalogue = folder.join("concerts.toml");
         std::fs::write(&catalogue, catalogue_of(&setup.concerts))?;
+        let mut settings = patched.settings;
+        settings.extend(SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        settings.push(("ONSALE_CONCERTS".to_owned(), catalogue.display().to_string()));
         let socket = postgres_socket(&postgres).context("PostgreSQL has no socket")?;
         let mut started = Vec::new();
         for name in &setup.servers {
-            started.push(start_server(name, folder, &catalogue, redis.socket(), &socket).await?);
+            let log = folder.join(format!("{name}.log"));
+            started.push(start_server(name, log, &settings, redis.socket(), &socket).await?);
         }
-        Ok(Self { servers: started, redis, postgres, setup, _folder: data })
+        Ok(Self { servers: started, redis, postgres, setup, stage: stage.clone(), _folder: data })
     }
 
     /// A connection to Redis that no proxy disturbs.
     pub async fn wire(&self) -> std::io::Result<Wire> {
         Wire::connect(self.redis.socket()).await
+    }
+
+    /// The keys of Redis of every date, one for each of these names.
+    pub fn keys_of_dates(&self, names: &[&str]) -> Vec<String> {
+        let mut keys = Vec::new();
+        for ConcertSetup { id, dates, .. } in &self.setup.concerts {
+            for date in dates {
+                keys.extend(names.iter().map(|name| format!("{{c{id}}}:{name}:{date}")));
+            }
+        }
+        keys
     }
 
     /// Connections to PostgreSQL that no proxy disturbs.
@@ -103,22 +123,20 @@ impl World {
 
 async fn start_server(
     name: &str,
-    folder: &Path,
-    catalogue: &Path,
+    log: PathBuf,
+    settings: &[(String, String)],
     redis: &Path,
     postgres: &Path,
 ) -> anyhow::Result<Server> {
     let to_redis = Proxy::start(Target::Unix(redis.to_owned())).await?;
     let to_postgres = Proxy::start(Target::Unix(postgres.to_owned())).await?;
-    let mut settings: Vec<(String, String)> =
-        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut settings = settings.to_vec();
     let mut set = |name: &str, value: String| settings.push((name.to_owned(), value));
-    set("ONSALE_CONCERTS", catalogue.display().to_string());
     set("ONSALE_DATABASE_CONNECTIONS", POOL.to_string());
     set("ONSALE_REDIS_URL", format!("redis://{}", to_redis.address()));
     let database = format!("postgres://onsale@{}/onsale?sslmode=disable", to_postgres.address());
     set("ONSALE_DATABASE_URL", database);
-    let process = ServerProcess::new(name, folder.join(format!("{name}.log")), settings)?;
+    let process = ServerProcess::new(name, log, settings)?;
     process.start(None).await?;
     let from_clients = Proxy::start(Target::Tcp(process.address)).await?;
     Ok(Server { process, from_clients, to_redis, to_postgres })
@@ -153,6 +171,7 @@ fn setup(seed: u64, servers: usize) -> Setup {
         servers: (1..=servers).map(|number| format!("server-{number}")).collect(),
         seats_per_user_max: 4,
         hold_us: 3_000_000,
+        hold_grace_us: 4_000_000,
         claim_ttl_us: 3_000_000,
         request_deadline_us: 5_000_000,
         board_age_us: 700_000,

@@ -202,6 +202,7 @@ fn setup() -> Setup {
         servers: vec!["a".to_owned()],
         seats_per_user_max: 1,
         hold_us: s(300.0),
+        hold_grace_us: s(60.0),
         claim_ttl_us: s(45.0),
         request_deadline_us: s(2.0),
         board_age_us: s(0.5),

@@ -125,8 +125,9 @@ fn d4(index: &Index) -> Verdict {
 fn d5(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("D5");
     for repeat in &index.history.finals.repeats {
-        verdict.expect(repeat.after_first == repeat.after_second, || {
-            format!("{} changed something when it was repeated", repeat.what)
+        let again = &repeat.after_second;
+        verdict.expect(repeat.after_first == *again && again["told"].get("Err").is_none(), || {
+            format!("{} was repeated: {}, then {again}", repeat.what, repeat.after_first)
         });
     }
     verdict

@@ -55,14 +55,12 @@ fn s2(index: &Index) -> Verdict {
     verdict
 }
 
-/// Every row has a cause: a payment, and an earlier reserve by that user.
+/// Every row has a cause: a payment, and an earlier reserve by that user, whose hold had not ended.
 fn s3(index: &Index) -> Verdict {
     let mut verdict = Verdict::new("S3");
     for row in &index.history.finals.payments {
         let requests = index.requests_of((row.concert, row.place));
-        let pays = requests.iter().filter(|op| {
-            matches!(op.call, Call::Pay { user, .. } if user == row.user) && refusal(op).is_none()
-        });
+        let pays = requests.iter().filter(|op| may_have_paid(op, row.user));
         let latest_us = pays.map(|op| if is_info(op) { u64::MAX } else { op.returned_us }).max();
         verdict.expect(latest_us.is_some(), || format!("nobody asked for {row:?}"));
         for owned in index.owned.get(row.id.as_str()).into_iter().flatten() {
@@ -70,9 +68,29 @@ fn s3(index: &Index) -> Verdict {
                 op.invoked_us < latest_us.unwrap_or(0) && may_have_held(op, row.user, owned)
             });
             verdict.expect(reserved, || format!("nobody reserved {owned:?} before it was paid"));
+            let asked_us = requests.iter().filter(|op| may_have_paid(op, row.user));
+            let asked_us = asked_us.map(|op| op.invoked_us).min();
+            if let (Some(asked_us), Some(ended_us)) = (asked_us, ended_us(index, owned)) {
+                verdict.expect(asked_us <= ended_us, || {
+                    format!("the hold had ended before anybody asked to pay {owned:?}")
+                });
+            }
         }
     }
     verdict
+}
+
+fn may_have_paid(op: &Op, by: u64) -> bool {
+    matches!(op.call, Call::Pay { user, .. } if user == by) && refusal(op).is_none()
+}
+
+/// When the hold of a seat had ended, however often a payment was begun: its hard deadline. None if
+/// nobody was told of the hold.
+fn ended_us(index: &Index, owned: &OwnedRow) -> Option<u64> {
+    let setup = &index.history.setup;
+    let told = index.held.iter().filter(|hold| hold.reservation == owned.reservation);
+    let made_us = told.map(|hold| hold.op.returned_us).min()?;
+    Some(made_us + setup.hold_us + setup.hold_grace_us)
 }
 
 fn may_have_held(op: &Op, by: u64, owned: &OwnedRow) -> bool {
