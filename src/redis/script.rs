@@ -34,7 +34,7 @@ impl LuaScript {
 
     /// Whether it says of itself that it writes nothing.
     pub(super) fn only_reads(&self) -> bool {
-        self.source.starts_with("#!lua flags=no-writes\n")
+        self.source().starts_with("#!lua flags=no-writes\n")
     }
 
     pub(super) fn sha(&self) -> &Str {
