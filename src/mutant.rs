@@ -5,6 +5,7 @@
 
 /// Whether this server lacks the protection `name`: `ONSALE_LACKS` lists the names, with commas.
 #[cfg(feature = "mutants")]
+#[must_use]
 pub fn lacks(name: &str) -> bool {
     std::env::var("ONSALE_LACKS").is_ok_and(|names| names.split(',').any(|lacking| lacking == name))
 }
@@ -12,12 +13,14 @@ pub fn lacks(name: &str) -> bool {
 /// Nothing is lacking: mutants are compiled in only with the feature `mutants`.
 #[cfg(not(feature = "mutants"))]
 #[inline]
+#[must_use]
 pub const fn lacks(_name: &str) -> bool {
     false
 }
 
 /// The script `name` from the folder `ONSALE_LUA`, or as it was built in.
 #[cfg(feature = "mutants")]
+#[must_use]
 pub fn script(name: &str, built_in: &'static str) -> &'static str {
     let Some(folder) = std::env::var_os("ONSALE_LUA") else {
         return built_in;
@@ -30,6 +33,7 @@ pub fn script(name: &str, built_in: &'static str) -> &'static str {
 /// The script as it was built in.
 #[cfg(not(feature = "mutants"))]
 #[inline]
+#[must_use]
 pub const fn script(_name: &str, built_in: &'static str) -> &'static str {
     built_in
 }

@@ -28,6 +28,7 @@ impl LuaScript {
     }
 
     /// The whole file.
+    #[must_use]
     pub fn source(&self) -> &'static str {
         self.source.get_or_init(|| mutant::script(self.name, self.built_in))
     }
