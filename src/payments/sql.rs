@@ -104,6 +104,7 @@ pub struct PayStatement {
 
 impl PayStatement {
     /// A new statement that pays for `seats`.
+    #[must_use]
     pub fn new(purchase: &Purchase, seats: Vec<PaymentSeat>, deadline: DateTime<Utc>) -> Self {
         Self {
             request: Uuid::now_v7(),
