@@ -245,6 +245,7 @@ mod mutants;
 #[test]
 fn every_mutant_can_be_made() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stages = read(&root.join("tests/faults/mutants/stages.rs"));
     let mut in_rust = BTreeSet::new();
     for mutant in mutants::MUTANTS {
         let out = mutant.out();
@@ -255,6 +256,8 @@ fn every_mutant_can_be_made() {
         let words = out.iter().filter(|protection| protection.in_rust);
         in_rust.extend(words.map(|protection| protection.name.to_owned()));
         assert!(!mutant.keeps.is_empty(), "{} keeps nothing", mutant.name());
+        let stage = format!("name: \"{}\"", mutant.stage);
+        assert!(stages.contains(&stage), "{}: there is no {stage}", mutant.name());
     }
     let sources: String = files("src", "rs").iter().map(|path| code(&read(path))).collect();
     assert_eq!(
