@@ -106,7 +106,9 @@ async fn serve(
         let (front, pace) = (front.clone(), service_pace.clone());
         async move {
             let answer = front.answer(request.map(into_body), peer).await;
-            // Only of one that is sent at once it is known when all of it has left.
+            // Only of one that is sent at once it is known when all of it has left. No route answers
+            // in parts: after such an answer an idle connection would have no deadline at all, so
+            // the first one that does must tell the pace when its body has ended.
             if answer.body().size_hint().exact().is_some() {
                 pace.answered(Instant::now());
             }

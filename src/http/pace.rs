@@ -28,7 +28,8 @@ enum Phase {
     Sending,
     /// A part of a request's head is here.
     Head,
-    /// A handler is at work, or its answer comes in parts; both have deadlines of their own.
+    /// A handler is at work, or its answer comes in parts; both have deadlines of their own. An
+    /// answer in parts stays here until the next request: see where `answered` is called.
     Working,
     /// The answer is sent, and nothing came since.
     Resting,
@@ -102,8 +103,10 @@ impl Pace {
         self.state().0 == Phase::Resting
     }
 
+    /// hyper also reads while it sends. What comes then is the beginning of a next request, which
+    /// has its time when this answer is gone: the connection rests, and the next one begins with it.
     fn bytes_came(&self, now: Instant) {
-        if matches!(self.state().0, Phase::Fresh | Phase::Sending | Phase::Resting) {
+        if matches!(self.state().0, Phase::Fresh | Phase::Resting) {
             self.enter(Phase::Head, now);
         }
     }
@@ -176,6 +179,10 @@ impl PacedStream {
 
     /// Ends the connection before an answer that is hyper's own: somebody else will write a better
     /// one to the socket.
+    ///
+    /// Looks only at the beginning of a write. If a good answer is still in hyper's buffer when the
+    /// request behind it turns out to be unreadable, both leave in one write, and the second goes
+    /// out as hyper made it: the right status, with an empty body.
     fn hold_back(&mut self, first: &[u8]) -> io::Result<()> {
         self.held_back = status_of_bare(first);
         match self.held_back {
@@ -289,6 +296,8 @@ mod tests {
 
         pace.answered(at(1_000));
         assert_eq!(pace.deadline(at(1_001)), at(1_075));
+        pace.bytes_came(at(1_009));
+        assert!(!pace.is_in_head(), "a next request does not end the sending");
         pace.bytes_left(at(1_010));
         assert_eq!(pace.deadline(at(1_010)), at(1_085), "progress starts the rest again");
 

@@ -1,9 +1,12 @@
 //! The pool, and how one statement is run on one of its connections.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -22,6 +25,9 @@ const DOUBT_AFTER: Duration = Duration::from_millis(300);
 
 /// How long PostgreSQL may take to say that it lives.
 const PING_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// The same where a connection must be made first, with what that costs a busy machine.
+const NEWCOMER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The answer of a statement, on its way.
 pub type Answer<'c, T> = BoxFuture<'c, Result<T, sqlx::Error>>;
@@ -113,10 +119,8 @@ pub async fn answer<T>(
 async fn too_long(pool: PgPool) {
     // The usual answer comes earlier, and costs no more than this one timer.
     tokio::time::sleep(DOUBT_AFTER).await;
-    // In a task of its own: an answer that comes meanwhile must not cut the ping short.
-    let doubt = tokio::spawn(lives(pool));
     let until_it_is_dead = async {
-        if doubt.await.unwrap_or(true) {
+        if lives(&pool).await {
             futures::future::pending::<()>().await;
         }
     };
@@ -125,14 +129,49 @@ async fn too_long(pool: PgPool) {
         tokio::time::timeout(ANSWER_TIMEOUT.saturating_sub(DOUBT_AFTER), until_it_is_dead).await;
 }
 
-/// Whether PostgreSQL answers on another connection.
-///
-/// With every connection in use it seems dead if none of them is given back in time. By then
-/// PostgreSQL has given up whatever waits for a lock.
-async fn lives(pool: PgPool) -> bool {
-    match pool.acquire().await {
-        Ok(connection) => is_alive(connection).await,
-        Err(_) => false,
+/// The probes that somebody waits for, one for each pool, which is known by its options: many
+/// statements are late at the same moment, and what they want to know is the same.
+static PROBES: Mutex<Vec<(Arc<PgConnectOptions>, WeakShared<Probe>)>> = Mutex::new(Vec::new());
+
+type Probe = BoxFuture<'static, bool>;
+
+/// Whether PostgreSQL answers on another connection: joins the probe that is under way, or begins
+/// one.
+fn lives(pool: &PgPool) -> Shared<Probe> {
+    let options = pool.connect_options();
+    let mut probes = PROBES.lock();
+    probes.retain(|(_, probe)| probe.upgrade().is_some());
+    let of_this = probes.iter().find(|(of, _)| Arc::ptr_eq(of, &options));
+    if let Some(probe) = of_this.and_then(|(_, probe)| probe.upgrade()) {
+        return probe;
+    }
+    // In a task of its own: an answer that comes meanwhile must not cut the ping short.
+    let asked = tokio::spawn(probe(pool.clone()));
+    let begun = asked.map(|lives| lives.unwrap_or(true)).boxed().shared();
+    probes.extend(begun.downgrade().map(|probe| (options, probe)));
+    begun
+}
+
+/// Asks on a connection that nobody uses. Waiting until one is given back would prove nothing:
+/// where all are in use, one slow moment of a disk holds up all of them.
+async fn probe(pool: PgPool) -> bool {
+    match pool.try_acquire() {
+        Some(connection) => is_alive(connection).await,
+        None => answers_a_newcomer(&pool.connect_options()).await,
+    }
+}
+
+/// Asks on a connection outside the pool, which is made for it.
+async fn answers_a_newcomer(options: &PgConnectOptions) -> bool {
+    let asked = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        connection.ping().await?;
+        connection.close().await
+    };
+    match tokio::time::timeout(NEWCOMER_TIMEOUT, asked).await {
+        // A refusal, of one connection too many for example, is a sign of life.
+        Ok(Ok(()) | Err(sqlx::Error::Database(_))) => true,
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 

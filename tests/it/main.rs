@@ -20,6 +20,7 @@ mod crash;
 #[cfg(feature = "crash-points")]
 mod crash_stops;
 mod description;
+mod doubts;
 mod faults;
 #[path = "../faults/history.rs"]
 mod history;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::routing::get;
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 
 use super::{Client, HttpConfig, PATIENCE, Priority, Routes, TestServer, request, routes};
@@ -202,6 +203,46 @@ async fn a_connection_that_rested_goes_on_where_it_was() {
     server.stop.cancel();
     let report = server.finished().await;
     assert_eq!(report.abandoned, 0, "a resting connection does not hold a stop up");
+}
+
+/// hyper reads ahead while it sends; what it finds there must not end the sending.
+#[tokio::test]
+async fn the_beginning_of_a_next_request_does_not_cut_off_the_answer_that_is_being_sent() {
+    /// More than the buffers of two sockets take.
+    const BODY_BYTES: usize = 16 << 20;
+    let big = get(|| async { vec![b'x'; BODY_BYTES] });
+    let routes = routes().route("/big", Priority::Seats, big);
+    let config =
+        HttpConfig { header_timeout: QUICK, idle_timeout: 3 * PATIENCE, ..HttpConfig::default() };
+    let server = TestServer::start(routes, config);
+    let mut client = server.connect().await;
+    client.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut begin = [0; 1_024];
+    client.0.read_exact(&mut begin).await.unwrap();
+    let body_at = begin.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+
+    client.send(b"GET /nothing HTTP/1.1\r\n").await;
+    // Longer than a head may take.
+    tokio::time::sleep(3 * QUICK).await;
+    let mut body = begin[body_at..].to_vec();
+    let left = (BODY_BYTES - body.len()) as u64;
+    let mut rest = (&mut client.0).take(left);
+    // Cut off by a reset, it is too short.
+    let read = rest.read_to_end(&mut body);
+    let _ = tokio::time::timeout(PATIENCE, read).await.expect("the server hangs");
+    assert_eq!(body.len(), BODY_BYTES);
+    assert!(body.iter().all(|byte| *byte == b'x'), "something else is in the body");
+    client.send(b"Host: x\r\n\r\n").await;
+    assert_eq!(client.answer().await.body, "{}", "the next one is answered");
+
+    client.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    client.0.read_exact(&mut begin).await.unwrap();
+    client.send(b"GET /nothing HTTP/1.1\r\n").await;
+    let left = (BODY_BYTES + body_at - begin.len()) as u64;
+    body.clear();
+    (&mut client.0).take(left).read_to_end(&mut body).await.unwrap();
+    let answer = client.rest().await;
+    assert_eq!(answer.status, 408, "a head that stays unfinished is told so afterwards");
 }
 
 /// The second is in hyper's buffer before the first is answered.
