@@ -1,6 +1,7 @@
 //! `onsale serve`: one server of a deployment.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -87,7 +88,7 @@ async fn wait_until_ready(app: &AppState) {
 
 /// How the catalogue is read again.
 struct Reload {
-    path: Option<std::path::PathBuf>,
+    path: Option<PathBuf>,
     default: Option<crate::words::ConcertId>,
 }
 
@@ -98,18 +99,31 @@ impl Reload {
                 tracing::warn!("SIGHUP: the catalogue is built in, there is nothing to read");
                 continue;
             };
-            match tokio::fs::read_to_string(path).await.map(|text| file::parse(&text)) {
-                Ok(Ok(concerts)) => {
-                    tracing::info!(concerts = concerts.len(), "read the catalogue again");
-                    app.concerts.replace(Catalogue::new(concerts, self.default));
+            match self.read(path).await {
+                Ok(catalogue) => {
+                    let concerts = catalogue.iter().count();
+                    tracing::info!(concerts, "read the catalogue again");
+                    app.concerts.replace(catalogue);
                 }
-                Ok(Err(faults)) => {
+                Err(faults) => {
                     for fault in faults {
-                        tracing::error!(%fault, "the catalogue stays as it was");
+                        tracing::error!(fault, "the catalogue stays as it was");
                     }
                 }
-                Err(error) => tracing::error!(%error, "the catalogue stays as it was"),
             }
         }
+    }
+
+    /// The catalogue in the file, if a server could start with it.
+    async fn read(&self, path: &Path) -> Result<Catalogue, Vec<String>> {
+        let text =
+            tokio::fs::read_to_string(path).await.map_err(|error| vec![error.to_string()])?;
+        let concerts = file::parse(&text)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let catalogue = Catalogue::new(concerts, self.default);
+        if !catalogue.has_its_default() {
+            return Err(vec!["ONSALE_DEFAULT_CONCERT is not in the catalogue".to_owned()]);
+        }
+        Ok(catalogue)
     }
 }

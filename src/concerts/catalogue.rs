@@ -40,6 +40,12 @@ impl Catalogue {
         }
     }
 
+    /// Whether the concert that is configured as the default, if any, is on sale.
+    #[must_use]
+    pub fn has_its_default(&self) -> bool {
+        self.default.is_none_or(|id| self.concerts.contains_key(&id))
+    }
+
     /// Sets which concert is meant by a request that names none.
     pub fn set_default(&mut self, default: Option<ConcertId>) {
         self.default = default;

@@ -38,3 +38,25 @@ async fn a_hangup_brings_new_concerts_and_a_faulty_file_changes_nothing() {
         server.reserve(&token, &second, 1, 3).await.expect(200);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_the_default_concert_is_refused_as_at_the_start() {
+    let (default, other) = (concert(10, 1), concert(10, 1));
+    let mut deployment = Deployment::new(vec![default.clone(), other.clone()]).await;
+    deployment = deployment.with("default_concert", &default.id.to_string());
+    let process = ServerProcess::start(&deployment).await;
+    let server = &process.server;
+    server.post("/user/token", json!({})).await.expect(201);
+
+    process.write_catalogue(&[other.clone()]);
+    process.signal(Signal::HUP);
+    let fault = "ONSALE_DEFAULT_CONCERT is not in the catalogue";
+    let is_told = || async { process.log().lines().any(|l| l.contains(KEPT) && l.contains(fault)) };
+    eventually("the file is refused", is_told).await;
+    server.post("/user/token", json!({})).await.expect(201);
+
+    deployment.concerts = vec![other];
+    let refusal = ServerProcess::refused(&deployment).await;
+    assert_eq!(refusal.exit_code, Some(2), "{}", refusal.said);
+    assert!(refusal.said.contains("is not in the catalogue"), "{}", refusal.said);
+}
