@@ -251,13 +251,12 @@ fn read_catalogue(resolver: &mut Resolver) -> (Option<PathBuf>, Option<ConcertId
         .and_then(|id| {
             id.map_err(|error| resolver.fault("default_concert", error.to_string())).ok()
         });
-    if let Some(id) = default
-        && !concerts.is_empty()
-        && !concerts.iter().any(|concert| concert.id == id)
-    {
+    let is_read = !concerts.is_empty();
+    let catalogue = Catalogue::new(concerts, default);
+    if is_read && !catalogue.has_its_default() {
         resolver.fault("default_concert", "is not in the catalogue");
     }
-    (path, default, Catalogue::new(concerts, default))
+    (path, default, catalogue)
 }
 
 /// The value of `ONSALE_CONCERTS` that means the catalogue built into the binary.
@@ -313,28 +312,25 @@ fn read_auth(resolver: &mut Resolver) -> Auth {
 }
 
 fn read_jwt(resolver: &mut Resolver) -> Auth {
-    let jwks = match resolver.text("jwks").map(std::fs::read_to_string) {
-        None => None,
-        Some(Ok(text)) => Some(text),
-        Some(Err(error)) => {
-            resolver.fault("jwks", format!("cannot be read: {error}"));
-            return Auth::Trust;
-        }
-    };
+    let jwks = resolver.text("jwks").map(std::fs::read_to_string).transpose();
     let secret = resolver.text("jwt_secret");
-    if secret.is_none() && jwks.is_none() {
-        resolver.fault("auth", "jwt needs ONSALE_JWT_SECRET or ONSALE_JWKS");
-        return Auth::Trust;
-    }
-    if secret.is_some_and(|secret| secret.len() < 32) {
-        resolver.fault("jwt_secret", "must have at least 32 characters");
-        return Auth::Trust;
-    }
     let (audience, issuer) = (resolver.text("jwt_audience"), resolver.text("jwt_issuer"));
-    match JwtVerifier::new(secret, jwks.as_deref(), audience, issuer) {
+    let is_short = secret.is_some_and(|secret| secret.len() < 32);
+    let verifier = match jwks {
+        Err(error) => Err(("jwks", format!("cannot be read: {error}"))),
+        Ok(None) if secret.is_none() => {
+            Err(("auth", "jwt needs ONSALE_JWT_SECRET or ONSALE_JWKS".to_owned()))
+        }
+        Ok(jwks) => JwtVerifier::new(secret, jwks.as_deref(), audience, issuer)
+            .map_err(|rule| ("jwks", rule)),
+    };
+    if is_short {
+        resolver.fault("jwt_secret", "must have at least 32 characters");
+    }
+    match verifier {
         Ok(verifier) => Auth::Jwt(Arc::new(verifier)),
-        Err(rule) => {
-            resolver.fault("jwks", rule);
+        Err((name, rule)) => {
+            resolver.fault(name, rule);
             Auth::Trust
         }
     }
@@ -399,6 +395,22 @@ mod tests {
             assert_eq!(count, 1, "{name}: {told:#?}");
         }
         assert_eq!(told.len(), 5, "{told:#?}");
+    }
+
+    #[test]
+    fn a_faulty_jwks_and_a_short_secret_are_told_together() {
+        let no_jwks = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        for (jwks, rule) in [("/no/such/file", "cannot be read"), (no_jwks, "is not a JWKS")] {
+            let given = [("auth", "jwt"), ("jwks", jwks), ("jwt_secret", "0123456789")];
+            let faults = read(&given).err().unwrap();
+            let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            assert_eq!(told.len(), 2, "{told:#?}");
+            let of = |name: &str, rule: &str| {
+                told.iter().any(|fault| fault.starts_with(name) && fault.contains(rule))
+            };
+            assert!(of("ONSALE_JWKS", rule), "{told:#?}");
+            assert!(of("ONSALE_JWT_SECRET", "at least 32"), "{told:#?}");
+        }
     }
 
     #[test]
