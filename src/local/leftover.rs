@@ -113,7 +113,7 @@ impl Leftover {
 }
 
 /// The command line of a live process, its arguments separated by spaces.
-fn command_line(pid: i32) -> Option<String> {
+pub(super) fn command_line(pid: i32) -> Option<String> {
     let line = if cfg!(target_os = "linux") {
         let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         String::from_utf8_lossy(&raw).replace('\0', " ")

@@ -61,5 +61,5 @@ async fn start(dir: &Path) -> LocalStores {
 
 fn is_alive(pid: i32) -> bool {
     // A zombie has no command line.
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    super::leftover::command_line(pid).is_some()
 }

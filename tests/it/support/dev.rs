@@ -112,7 +112,14 @@ impl Dev {
     }
 }
 
-/// Whether a process runs. One that has ended, but was not waited for, has no command line.
+/// Whether a process runs. One that has ended, but was not waited for, does not.
 pub fn runs(pid: i32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+    if cfg!(target_os = "linux") {
+        // Without a command line it has ended.
+        return fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+    }
+    let mut ps = std::process::Command::new("ps");
+    let listed = ps.args(["-p", &pid.to_string(), "-o", "stat="]).output().expect("ps runs");
+    let state = String::from_utf8_lossy(&listed.stdout);
+    !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
