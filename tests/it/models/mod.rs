@@ -153,18 +153,21 @@ fn difference(model: &State, redis: &State) -> String {
     [only(model, redis, "model:"), only(redis, model, "redis:")].concat().join(", ")
 }
 
-/// Runs cases of these steps, after a beginning that all share; the answers that were given.
-fn run(mut runner: TestRunner, first: &[Step], steps: BoxedStrategy<Step>) -> BTreeSet<String> {
+/// Runs these cases, after a beginning that all share; the answers that were given.
+fn run(
+    mut runner: TestRunner,
+    first: &[Step],
+    cases: &impl Strategy<Value = Vec<Act>>,
+) -> BTreeSet<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let world = RefCell::new(runtime.block_on(World::start()));
     let reached = RefCell::new(BTreeSet::new());
-    let outcome = runner.run(&step::case(steps), |acts| {
+    let outcome = runner.run(cases, |acts| {
         let world = &mut *world.borrow_mut();
         runtime.block_on(async {
             let mut machine = Machine::begin(world).await;
-            let first = first.iter().map(|step| Act { step: step.clone(), twice: false });
-            for act in first.chain(acts) {
+            for act in first.iter().cloned().map(Act::once).chain(acts) {
                 machine.act(&act).await;
             }
             reached.borrow_mut().append(&mut machine.reached);
@@ -220,22 +223,22 @@ fn of_all() -> BoxedStrategy<Step> {
 
 #[test]
 fn the_line_does_what_its_model_says() {
-    run(cases(300), &[], of_the_line());
+    run(cases(300), &[], &step::case(of_the_line()));
 }
 
 #[test]
 fn seats_do_what_their_model_says() {
-    run(cases(300), &step::inside(), of_seats());
+    run(cases(300), &step::inside(), &step::case(of_seats()));
 }
 
 #[test]
 fn payments_do_what_their_model_says() {
-    run(cases(300), &step::inside(), of_payments());
+    run(cases(300), &step::inside(), &step::case(of_payments()));
 }
 
 #[test]
 fn a_whole_journey_does_what_its_model_says() {
-    run(cases(300), &step::inside(), of_all());
+    run(cases(300), &step::inside(), &step::case(of_all()));
 }
 
 /// With a seed of their own, so that this says the same every time.
@@ -245,15 +248,32 @@ fn every_answer_of_every_script_is_reached_by_a_model() {
     for (first, steps) in
         [(Vec::new(), of_the_line()), (step::inside(), of_seats()), (step::inside(), of_payments())]
     {
-        let config = ProptestConfig {
-            failure_persistence: None,
-            cases: CASES_OF_ANSWERS,
-            ..Default::default()
-        };
-        let rng = TestRng::deterministic_rng(config.rng_algorithm);
-        reached.extend(run(TestRunner::new_with_rng(config, rng), &first, steps));
+        reached.extend(run(always_the_same(CASES_OF_ANSWERS), &first, &step::case(steps)));
     }
     assert_eq!(reached, promised());
+}
+
+/// Redis forgets all scripts before each single call.
+#[test]
+fn every_script_does_what_its_model_says_right_after_it_was_forgotten() {
+    let cases = step::case(of_all()).prop_map(|acts| {
+        let acts = step::inside().into_iter().chain(acts.into_iter().map(|act| act.step));
+        acts.flat_map(|step| [Step::ForgetScripts, step].map(Act::once)).collect()
+    });
+    let reached = run(always_the_same(CASES_OF_ANSWERS), &[], &cases);
+    let called: BTreeSet<_> =
+        reached.iter().filter_map(|answer| answer.split(' ').next()).collect();
+    let all = [onsale::queue::SCRIPTS, onsale::seats::SCRIPTS, onsale::payments::SCRIPTS].concat();
+    // Settling is sent by its source, so it is not among those that are loaded.
+    let all = all.iter().map(|script| script.name).chain(["queue/settle"]);
+    assert_eq!(called, all.collect());
+}
+
+/// Cases from a fixed seed.
+fn always_the_same(cases: u32) -> TestRunner {
+    let config = ProptestConfig { failure_persistence: None, cases, ..Default::default() };
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    TestRunner::new_with_rng(config, rng)
 }
 
 /// Every answer that the header of a script in `lua/` promises.

@@ -18,6 +18,12 @@ pub struct Act {
     pub twice: bool,
 }
 
+impl Act {
+    pub fn once(step: Step) -> Self {
+        Self { step, twice: false }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Step {
     /// User numbers; 0 is anonymous.
