@@ -48,7 +48,7 @@ async fn a_file_without_the_default_concert_is_refused_as_at_the_start() {
     let server = &process.server;
     server.post("/user/token", json!({})).await.expect(201);
 
-    process.write_catalogue(&[other.clone()]);
+    process.write_catalogue(std::slice::from_ref(&other));
     process.signal(Signal::HUP);
     let fault = "ONSALE_DEFAULT_CONCERT is not in the catalogue";
     let is_told = || async { process.log().lines().any(|l| l.contains(KEPT) && l.contains(fault)) };
