@@ -174,7 +174,7 @@ static ONE_PLACE: Protection = patched_out(
     "one-place-per-user",
     &[lua(
         "lua/queue/enter.lua",
-        "#named > 0 and redis.call('HMGET', users, unpack(named)) or {}",
+        "named_count > 0 and redis.call('HMGET', users, unpack(named)) or {}",
         "{}",
     )],
 );
