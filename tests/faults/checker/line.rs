@@ -203,7 +203,8 @@ fn q4(index: &Index, tokens: &HashMap<Place, Token>) -> Verdict {
         verdict.checked += 1;
         for pair in alive.windows(2) {
             let [(from_us, until_us, first), (since_us, to_us, second)] = pair else { continue };
-            if !index.board_lost_between(*from_us, *to_us) {
+            // A place that was left may come back with the data that was.
+            if !index.board_lost_between(*from_us, *until_us.max(to_us)) {
                 verdict.expect(until_us <= since_us, || {
                     format!("user {user} had the places {first} and {second} at once")
                 });

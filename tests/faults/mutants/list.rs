@@ -178,9 +178,20 @@ static ONE_PLACE: Protection = patched_out(
         "{}",
     )],
 );
+static FLOOR: Protection = patched_out(
+    "floor-of-numbers",
+    &[
+        lua("lua/queue/settle.lua", "if seq and seq >= floor and", "if seq and"),
+        lua("lua/queue/enter.lua", "last and last >= floor and", "last and"),
+    ],
+);
 static PROCESS: Protection = patched_out(
     "run-id",
-    &[lua("lua/queue/settle.lua", " and redis.call('GET', run_key) == run then", " then")],
+    &[lua(
+        "lua/queue/settle.lua",
+        " and redis.call('GET', run_key) == run then",
+        " then redis.call('SET', run_key, run)",
+    )],
 );
 static ONLY_IF_FREE: Protection = patched_out(
     "hold-only-if-free",
@@ -264,6 +275,6 @@ pub static MUTANTS: &[Mutant] = &[
     beside(&[&HOLDS_TTL], &HARD_DEADLINE, "dawdlers", &["S3"]),
     alone(&WINNER_CHECK, "marks lost", &["S5"]),
     beside(&[&WINNER_CHECK], &GENERATION, "tail lost", &["S5"]),
-    alone(&PROCESS, "tail lost", &["X1", "X3"]),
+    beside(&[&FLOOR], &PROCESS, "tail lost", &["X1", "X3"]),
     beside(&[&RECONCILER], &SPAWNED_PAYMENT, "hang-ups", &["R1"]),
 ];

@@ -105,7 +105,16 @@ pub async fn run(names: &str) -> anyhow::Result<bool> {
     let mut runs = Runs::default();
     let mut lines = Vec::new();
     for mutant in chosen {
-        let verdict = runs.judge(mutant).await?;
+        let verdict = match runs.judge(mutant).await {
+            Ok(verdict) => verdict,
+            // Whatever it breaks, no invariant has told it.
+            Err(error) => Judged {
+                good: false,
+                found_by: "-".to_owned(),
+                ops: 0,
+                said: format!("NOT FOUND: {error:#}"),
+            },
+        };
         println!("{}: {}", mutant.name(), verdict.said);
         lines.push((mutant, verdict));
     }
