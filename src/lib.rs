@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(any(feature = "crash-points", feature = "mutants"), not(debug_assertions)))]
+compile_error!(
+    "the features crash-points and mutants break a server on demand: for debug builds only"
+);
+
 pub mod app;
 pub mod auth;
 pub mod commands;

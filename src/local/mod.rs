@@ -2,9 +2,9 @@
 //!
 //! A [`DataFolder`] belongs to one process at a time; in it run one [`LocalRedis`] and one
 //! [`LocalPostgres`], reachable through unix sockets only. [`LocalStores`] is both (and
-//! [`ClusteredStores`] with a cluster); [`shared`] is
-//! the pair that all tests of a process use. [`LocalReplicated`] is a Redis with a replica, under
-//! Sentinels or alone, and [`LocalCluster`] is three with a replica each.
+//! [`ClusteredStores`] with a cluster, whose nodes listen on 127.0.0.1); [`shared`] is the pair that
+//! all tests of a process use. [`LocalReplicated`] is a Redis with a replica, under Sentinels or
+//! alone, and [`LocalCluster`] is three with a replica each.
 //!
 //! # What holds
 //!

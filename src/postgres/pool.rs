@@ -155,10 +155,15 @@ fn lives(pool: &PgPool) -> Shared<Probe> {
 /// Asks on a connection that nobody uses. Waiting until one is given back would prove nothing:
 /// where all are in use, one slow moment of a disk holds up all of them.
 async fn probe(pool: PgPool) -> bool {
-    match pool.try_acquire() {
-        Some(connection) => is_alive(connection).await,
-        None => answers_a_newcomer(&pool.connect_options()).await,
+    if let Some(connection) = pool.try_acquire() {
+        match ping(connection).await {
+            Ok(()) => return true,
+            Err(Dead::Silent) => return false,
+            // Somebody has ended it, which says nothing of the others.
+            Err(Dead::Ended) => {}
+        }
     }
+    answers_a_newcomer(&pool.connect_options()).await
 }
 
 /// Asks on a connection outside the pool, which is made for it.
@@ -175,14 +180,23 @@ async fn answers_a_newcomer(options: &PgConnectOptions) -> bool {
     }
 }
 
+/// Why a connection is of no use.
+enum Dead {
+    /// It does not answer in time.
+    Silent,
+    /// It is closed.
+    Ended,
+}
+
 /// Pings a connection and gives it back to its pool, or closes it.
-async fn is_alive(mut connection: PoolConnection<Postgres>) -> bool {
-    let is_alive =
-        matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())));
-    if !is_alive {
-        drop(connection.detach());
-    }
-    is_alive
+async fn ping(mut connection: PoolConnection<Postgres>) -> Result<(), Dead> {
+    let dead = match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(_)) => Dead::Ended,
+        Err(_) => Dead::Silent,
+    };
+    drop(connection.detach());
+    Err(dead)
 }
 
 /// Asks PostgreSQL something; if the answer is lost, once more on a connection that lives. For
@@ -210,5 +224,5 @@ pub async fn ask<T>(
 /// Called when a statement met one. All are asked at once, so it takes no longer than one.
 pub async fn recover(pool: &PgPool) {
     let idle: Vec<_> = (0..pool.num_idle()).map_while(|_| pool.try_acquire()).collect();
-    futures::future::join_all(idle.into_iter().map(is_alive)).await;
+    futures::future::join_all(idle.into_iter().map(ping)).await;
 }

@@ -96,7 +96,8 @@ impl Redis {
     }
 
     /// Whether keys are spread over several servers, so that a call must not mix their slots.
-    pub(super) fn is_cluster(&self) -> bool {
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
         matches!(self.0.plan.source, Source::Cluster)
     }
 

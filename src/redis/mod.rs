@@ -13,8 +13,8 @@
 //!
 //! * A script runs at least once per call, never exactly once: the library re-sends after a
 //!   reconnect, so every script is safe to repeat.
-//! * A script that Redis does not know is never sent with `EVAL`: a forgotten script is the sign of
-//!   a new Redis process, and [`Redis::on_forgotten`] settles the lines before anything is loaded.
+//! * A script that Redis does not know is never sent with `EVAL`: a forgotten script is a sign of
+//!   a new Redis process or a promoted one (not the only sign: ADR 10), and [`Redis::on_forgotten`] settles the lines before anything is loaded.
 //! * No call waits longer than its timeout, and none is queued while Redis does not answer.
 
 pub mod client;

@@ -76,8 +76,10 @@ impl Redis {
     /// Settles the lines of `node` and loads all scripts into it, unless another call did since
     /// `seen` loads.
     async fn load_scripts(&self, node: &Arc<Node>, seen: Option<u64>) -> Result<(), RedisError> {
+        // Read before the wait: whoever waits here needs no load of his own.
+        let seen = seen.unwrap_or_else(|| node.loads.load(Ordering::Acquire));
         let _single_flight = node.loading.lock().await;
-        if seen.is_some_and(|seen| node.loads.load(Ordering::Acquire) != seen) {
+        if node.loads.load(Ordering::Acquire) != seen {
             return Ok(());
         }
         let settle = self.0.settle.read().clone();

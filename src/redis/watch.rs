@@ -161,8 +161,9 @@ impl Observer {
                 Some(claims_of_node(&view, server, self.plan.node.tls.is_some()))
             }
             Source::Sentinels { service } => {
-                let address = say("SENTINEL", &["GET-MASTER-ADDR-BY-NAME", service]).await?;
+                // The epoch first: between the two a failover can only make the claim too weak.
                 let about = say("SENTINEL", &["MASTER", service]).await?;
+                let address = say("SENTINEL", &["GET-MASTER-ADDR-BY-NAME", service]).await?;
                 Some(vec![claim_of_sentinel(address, about)?])
             }
         }

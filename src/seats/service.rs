@@ -234,9 +234,15 @@ impl Seats {
         };
         crate::crash::point("reserve.after_confirm");
         // The same token may have paid meanwhile for what this request has just made: then it did
-        // hold it, and was sold nothing that it is refused.
-        let sold: Vec<_> = std::iter::zip(&wish.seats, sold)
-            .filter(|((_, new), sold)| sold.is_some_and(|reservation| reservation != *new))
+        // hold it, and was sold nothing that it is refused. A token buys once, so what it held before
+        // was in that payment, too.
+        let asked = || std::iter::zip(&wish.seats, &sold);
+        let has_paid = asked().any(|((_, new), sold)| *sold == Some(*new));
+        let is_own = |reservation| {
+            has_paid && holds.holds.iter().any(|hold| hold.reservation == reservation)
+        };
+        let sold: Vec<_> = asked()
+            .filter(|(_, sold)| sold.is_some_and(|reservation| !is_own(reservation)))
             .map(|((seat, _), _)| *seat)
             .collect();
         match sold.first() {
@@ -344,7 +350,8 @@ impl Seats {
         let given_back = self.redis.run(&release).await;
         crate::crash::point("reserve.after_give_back");
         match given_back {
-            Ok(ReleaseOutcome::Released { kept, .. }) => kept == 0,
+            // What is neither given back nor kept was perhaps paid for meanwhile.
+            Ok(ReleaseOutcome::Released { released, .. }) => released == made.len(),
             Ok(ReleaseOutcome::Paying) => false,
             Err(error) => {
                 tracing::warn!(%error, "holds that could not be confirmed could not be given back");

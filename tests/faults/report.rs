@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use crate::checker::Verdict;
 use crate::history::{Call, History, Outcome};
 
-/// A run of at least this must have checked everything; in a shorter one something may not come up.
+/// A run of at least this must have checked everything.
 const WHOLE_US: u64 = 5 * 60 * 1_000_000;
+
+/// What may not come up in a shorter run: it takes a rare meeting of people, or an undisturbed moment.
+const SELDOM: [&str; 5] = ["S7", "M7", "D2", "D4", "Q8"];
 
 /// Prints the report; true if every invariant holds and, in a whole run, was checked.
 pub fn print(history: &History, verdicts: &[Verdict]) -> bool {
@@ -50,7 +53,8 @@ pub fn print(history: &History, verdicts: &[Verdict]) -> bool {
             (count, _) => format!("VIOLATED at least {count} times"),
         };
         println!("  {invariant:<3} {checked:>9}  {said}");
-        good &= violations.is_empty() && (*checked > 0 || (1..WHOLE_US).contains(&ended_us));
+        let may_be_missed = (1..WHOLE_US).contains(&ended_us) && SELDOM.contains(invariant);
+        good &= violations.is_empty() && (*checked > 0 || may_be_missed);
     }
     for Verdict { invariant, violations, .. } in verdicts {
         for violation in violations {

@@ -26,8 +26,11 @@ pub(super) async fn examine(redis: &Redis) -> Vec<Finding> {
     let mut skews = Vec::new();
     for primary in redis.servers() {
         skews.extend(examine_server(&primary, &mut findings).await);
+        let mode = primary.info("server").await.unwrap_or_default();
+        findings.extend(judge_mode(&mode, redis.is_cluster()).map(|it| it.of(primary.name())));
         let Ok(replication) = primary.info("replication").await else { continue };
         let replicas = Replica::read(&replication);
+        findings.extend(judge_role(&replication).map(|finding| finding.of(primary.name())));
         let must_have = redis.has_failover();
         findings.push(judge_replicas(&replicas, must_have).of(primary.name()));
         for replica in &replicas {
@@ -174,6 +177,25 @@ impl Replica {
             lag_s: value("lag")?.trim().parse().ok()?,
         })
     }
+}
+
+/// Whoever is named as the one that takes writes.
+fn judge_role(replication: &str) -> Option<Finding> {
+    (field(replication, "role") == Some("slave")).then(|| {
+        Finding::fault(
+            "is a replica and takes no writes. Mend: name its primary in ONSALE_REDIS_URL, or the \
+             Sentinels (redis-sentinel://)",
+        )
+    })
+}
+
+fn judge_mode(server: &str, is_named_so: bool) -> Option<Finding> {
+    (field(server, "redis_mode") == Some("cluster") && !is_named_so).then(|| {
+        Finding::fault(
+            "is one of a cluster, and the concerts of all others could not be sold. \
+             Mend: redis-cluster:// in ONSALE_REDIS_URL",
+        )
+    })
 }
 
 fn judge_replicas(replicas: &[Replica], must_have: bool) -> Finding {

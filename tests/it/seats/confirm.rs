@@ -47,14 +47,8 @@ async fn a_repeat_is_confirmed_as_well() {
 /// The hold stands before PostgreSQL is asked about it, so that its token may pay for it meanwhile.
 #[tokio::test]
 async fn a_seat_that_the_same_token_paid_for_meanwhile_was_reserved() {
-    let postgres = &support::stores().await.postgres;
-    postgres.create_database("seats_paid_meanwhile", None).await.expect("a database");
-    let database = postgres.url_of("seats_paid_meanwhile");
-    let stage = stage_on(&database, Duration::from_secs(10)).await;
+    let (stage, mut sale) = silent_about_seats("paid_meanwhile", Duration::from_secs(10)).await;
     let alice = stage.admit(1).await;
-    let mut sale = stage.database.begin().await.expect("a transaction");
-    let lock = "lock table owned_seats in access exclusive mode";
-    sqlx::query(lock).execute(&mut *sale).await.expect("nobody is answered about seats");
     let pay = async {
         eventually("the seat is held", || async { stage.stat("held").await == 1 }).await;
         let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
@@ -66,6 +60,60 @@ async fn a_seat_that_the_same_token_paid_for_meanwhile_was_reserved() {
     // Whoever comes later is refused, whatever Redis says.
     let refused = stage.reserve(alice, &[4]).await;
     assert!(matches!(refused, Err(SeatsError::Sold { .. })), "{refused:?}");
+}
+
+/// A stage whose database answers nothing about seats until the transaction ends.
+async fn silent_about_seats(
+    name: &str,
+    timeout: Duration,
+) -> (Stage, sqlx::Transaction<'static, sqlx::Postgres>) {
+    let postgres = &support::stores().await.postgres;
+    postgres.create_database(name, None).await.expect("a database");
+    let stage = stage_on(&postgres.url_of(name), timeout).await;
+    let mut sale = stage.database.begin().await.expect("a transaction");
+    let lock = "lock table owned_seats in access exclusive mode";
+    sqlx::query(lock).execute(&mut *sale).await.expect("nobody is answered about seats");
+    (stage, sale)
+}
+
+/// What the token held before is in the same payment.
+#[tokio::test]
+async fn a_seat_more_that_the_same_token_paid_for_meanwhile_was_reserved_with_the_earlier_one() {
+    let (stage, mut sale) =
+        silent_about_seats("more_paid_meanwhile", Duration::from_secs(10)).await;
+    let alice = stage.admit(1).await;
+    stage.hold_new(alice, &[4]).await;
+    let pay = async {
+        eventually("both are held", || async { stage.stat("held").await == 2 }).await;
+        let live = stage.seats.live_holds(&stage.concert, alice.user).await.unwrap();
+        for (hold, number) in live.holds.iter().zip([4, 5]) {
+            assert_eq!(hold.seat.get(), number);
+            stage.sell(&mut sale, number, hold.reservation).await;
+        }
+        sale.commit().await.expect("a sale");
+    };
+    let (reserved, ()) = tokio::join!(stage.reserve(alice, &[4, 5]), pay);
+    assert!(reserved.expect("both were held when they were paid for").is_new);
+    let refused = stage.reserve(alice, &[4]).await;
+    assert!(matches!(refused, Err(SeatsError::Sold { .. })), "{refused:?}");
+}
+
+/// Nobody may be told that nothing happened: what is gone was perhaps bought.
+#[tokio::test]
+async fn a_hold_that_is_gone_before_it_can_be_given_back_is_an_unknown_outcome() {
+    let (stage, sale) = silent_about_seats("gone_meanwhile", Duration::from_secs(2)).await;
+    let alice = stage.admit(1).await;
+    let finish = async {
+        eventually("the seat is held", || async { stage.stat("held").await == 1 }).await;
+        let keys = &stage.concert.keys;
+        // As the end of a payment leaves it.
+        stage.say(&format!("ZREM {} 4", keys.held(stage.date()))).await;
+        stage.say(&format!("HDEL {} 4", keys.hold(stage.date()))).await;
+        stage.say(&format!("DEL {}", keys.holds(alice.user))).await;
+    };
+    let (refused, ()) = tokio::join!(stage.reserve(alice, &[4]), finish);
+    assert!(matches!(refused, Err(SeatsError::Unconfirmed(_))), "{refused:?}");
+    drop(sale);
 }
 
 async fn stage_on(database: &str, timeout: Duration) -> Stage {

@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use onsale::local::LocalCluster;
 use tokio::process::Command;
 
 use super::cluster;
@@ -11,10 +10,10 @@ use crate::support::server::{TestServer, fresh_database};
 use crate::support::{concert, eventually};
 
 /// Exit code and output of `onsale check`.
-async fn check(cluster: &LocalCluster, database_url: &str) -> (Option<i32>, String) {
+async fn check(redis_url: &str, database_url: &str) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
     command.arg("check").env_clear().stdin(Stdio::null());
-    command.env("ONSALE_REDIS_URL", cluster.url()).env("ONSALE_DATABASE_URL", database_url);
+    command.env("ONSALE_REDIS_URL", redis_url).env("ONSALE_DATABASE_URL", database_url);
     let output = command.output().await.expect("the binary runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
@@ -24,7 +23,7 @@ async fn check(cluster: &LocalCluster, database_url: &str) -> (Option<i32>, Stri
 async fn check_looks_at_every_node_of_a_cluster_and_says_how_to_mend_it() {
     let (cluster, database_url) = (cluster().await, fresh_database().await);
     // The tests' PostgreSQL is in a hurry, and says so: that is the one fault.
-    let (code, said) = check(&cluster, &database_url).await;
+    let (code, said) = check(&cluster.url(), &database_url).await;
     assert_eq!((code, said.matches("FAULT").count()), (Some(1), 1), "{said}");
     assert!(said.contains("fsync is off") && said.contains("Mend: alter system"), "{said}");
     for node in cluster.nodes() {
@@ -37,9 +36,15 @@ async fn check_looks_at_every_node_of_a_cluster_and_says_how_to_mend_it() {
     assert!(said.contains("the clocks of the Redis are at most"), "{said}");
 
     let replica = &cluster.nodes()[4];
+    let alone = format!("redis://127.0.0.1:{}", replica.port().expect("a port"));
+    let (code, said) = check(&alone, &database_url).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is a replica and takes no writes"), "{said}");
+    assert!(said.contains("is one of a cluster"), "{said}");
+
     replica.say("CONFIG SET maxmemory-policy allkeys-lru").await.expect("a setting");
     cluster.nodes()[5].kill().await;
-    let (code, said) = check(&cluster, &database_url).await;
+    let (code, said) = check(&cluster.url(), &database_url).await;
     assert_eq!(code, Some(1), "{said}");
     let evil = format!("127.0.0.1:{}: maxmemory-policy is allkeys-lru", replica.port().unwrap());
     assert!(said.contains(&evil), "{said}");
