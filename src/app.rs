@@ -19,7 +19,7 @@ use crate::queue::Queue;
 use crate::redis::{LuaScript, Redis};
 use crate::scheduler::{EVERY_5_SECONDS, EVERY_SECOND, Scheduler};
 use crate::seats::Seats;
-use crate::{openapi, ops, payments, postgres, queue, seats};
+use crate::{openapi, ops, payments, postgres, queue, seats, web};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -108,7 +108,7 @@ impl App {
         }))
     }
 
-    /// Every route of the API.
+    /// Every route of the API, and every file that browsers get.
     #[must_use]
     pub fn routes() -> Routes<AppState> {
         use Priority::{Arrival, Health, Operation, Payment, Seats, Status};
@@ -141,6 +141,7 @@ impl App {
             )
             .route("/admin/audit", Operation, get(ops::controls::list_changes))
             .route("/openapi.json", Arrival, get(openapi::show_description))
+            .files(&web::FILES)
     }
 
     /// The API with this server behind it.

@@ -23,6 +23,9 @@ pub mod payments;
 pub mod queue;
 pub mod seats;
 
+// What people see.
+pub mod web;
+
 // Plumbing: knows no slice.
 pub mod crash;
 pub mod http;

@@ -1,7 +1,7 @@
 //! HTTP plumbing: everything about requests and answers that is the same for every slice.
 //!
 //! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
-//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`routing`] and
+//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`files`] (what browsers get), [`routing`] and
 //! [`front`] (what stands before every handler), [`throttle`] (how often one address may ask),
 //! [`server`] (connections and their deadlines).
 //!
@@ -26,6 +26,7 @@ pub mod context;
 pub mod credentials;
 pub mod extract;
 pub mod fields;
+pub mod files;
 pub mod front;
 mod json;
 mod pace;

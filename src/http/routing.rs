@@ -1,10 +1,11 @@
 //! The table of routes: paths, handlers, and who goes first when a server is full.
 
 use axum::Router;
-use axum::http::Method;
-use axum::routing::MethodRouter;
+use axum::http::{HeaderMap, Method};
+use axum::routing::{MethodRouter, get};
 
 use super::config::HttpConfig;
+use super::files::File;
 use super::front::Front;
 
 /// Which requests are refused first when many are in work: of the later ones a server takes fewer.
@@ -26,6 +27,9 @@ pub enum Priority {
     Status,
     /// New places in a line.
     Arrival,
+    /// Files of a page, and what it shows to everybody: whoever comes for the first time may come
+    /// again. A page is many files, so they are not counted per address.
+    Page,
 }
 
 impl Priority {
@@ -37,7 +41,7 @@ impl Priority {
             Self::Operation | Self::Payment => 10,
             Self::Seats => 9,
             Self::Status => 8,
-            Self::Arrival => 7,
+            Self::Arrival | Self::Page => 7,
         };
         let share = most / 10 * tenths + most % 10 * tenths / 10;
         if share == 0 { 1 } else { share }
@@ -82,13 +86,14 @@ impl Path {
 pub struct Routes<S> {
     router: Router<S>,
     paths: Vec<Path>,
+    files: Vec<Path>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// No route at all.
     #[must_use]
     pub fn new() -> Self {
-        Self { router: Router::new(), paths: Vec::new() }
+        Self { router: Router::new(), paths: Vec::new(), files: Vec::new() }
     }
 
     /// Adds the methods of one path; a path is added once.
@@ -115,12 +120,24 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     fn add(mut self, path: Path, methods: MethodRouter<S>) -> Self {
-        let router = self.router.route(path.template, methods);
+        self.router = self.router.route(path.template, methods);
         self.paths.push(path);
-        Self { router, paths: self.paths }
+        self
     }
 
-    /// Every path, in the order in which they were added.
+    /// Adds files, each at its own path. They are no part of the API: [`Self::paths`] has none.
+    #[must_use]
+    pub fn files(mut self, files: &'static [File]) -> Self {
+        for file in files {
+            let answer = get(async |headers: HeaderMap| file.answer(&headers));
+            self.router = self.router.route(file.path, answer);
+            let path = Path { template: file.path, method: None, priority: Priority::Page };
+            self.files.push(path);
+        }
+        self
+    }
+
+    /// Every path of the API, in the order in which they were added.
     #[must_use]
     pub fn paths(&self) -> &[Path] {
         &self.paths
@@ -129,7 +146,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Completes the table: every handler gets `state`.
     #[must_use]
     pub fn finish(self, state: S, config: &HttpConfig) -> Front {
-        Front::new(self.router.with_state(state), Paths(self.paths), config)
+        let paths = Paths { api: self.paths, files: self.files };
+        Front::new(self.router.with_state(state), paths, config)
     }
 }
 
@@ -141,20 +159,24 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 
 /// The paths of a finished table.
 #[derive(Debug)]
-pub(super) struct Paths(Vec<Path>);
+pub(super) struct Paths {
+    api: Vec<Path>,
+    files: Vec<Path>,
+}
 
 impl Paths {
     /// The one that a request means.
     pub fn find(&self, method: &Method, path: &str) -> &Path {
-        let mut all_methods = &Path::UNKNOWN;
-        for known in self.0.iter().filter(|known| known.matches(path)) {
+        let mut all_methods = None;
+        for known in self.api.iter().filter(|known| known.matches(path)) {
             match &known.method {
                 Some(only) if only == method => return known,
                 Some(_) => {}
-                None => all_methods = known,
+                None => all_methods = Some(known),
             }
         }
-        all_methods
+        let file = || self.files.iter().find(|file| file.template == path);
+        all_methods.or_else(file).unwrap_or(&Path::UNKNOWN)
     }
 }
 
@@ -165,10 +187,12 @@ mod tests {
     #[test]
     fn a_path_is_found_by_its_segments() {
         let path = |template| Path { template, method: None, priority: Priority::Seats };
-        let paths = Paths(vec![path("/concert/reserve"), path("/concert/{id}/fairness")]);
+        let api = vec![path("/concert/reserve"), path("/concert/{id}/fairness")];
+        let paths = Paths { api, files: vec![path("/page.css")] };
         let found = |path| paths.find(&Method::GET, path);
         assert_eq!(found("/concert/reserve").template, "/concert/reserve");
         assert_eq!(found("/concert/7/fairness").template, "/concert/{id}/fairness");
+        assert_eq!(found("/page.css").template, "/page.css");
         for unknown in ["/concert//fairness", "/concert/7", "/concert/7/fairness/", "/", ""] {
             assert_eq!(found(unknown), &Path::UNKNOWN, "{unknown}");
         }
@@ -180,7 +204,7 @@ mod tests {
         let routes = Routes::<()>::new()
             .route_of(Method::DELETE, "/a", Priority::Seats, delete(|| async {}))
             .route("/a", Priority::Arrival, post(|| async {}));
-        let paths = Paths(routes.paths);
+        let paths = Paths { api: routes.paths, files: routes.files };
         let priority = |method| paths.find(&method, "/a").priority;
         assert_eq!(priority(Method::DELETE), Priority::Seats);
         for other in [Method::POST, Method::GET, Method::HEAD] {
