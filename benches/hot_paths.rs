@@ -46,8 +46,9 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         active: 1000,
         promoted: 0,
         sold: 0,
+        held: 0,
         seats: 50,
-        settings: LineSettings { capacity: 1000, batch: 100, paused: false, opens_at_ms: 0 },
+        settings: LineSettings { capacity: 1000, batch: 100, paused: false, opens_at_ms: 0, closes_at_ms: 0 },
         message: None,
     };
     let mut builder = BoardBuilder::new(Duration::from_mins(10));

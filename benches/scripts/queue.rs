@@ -84,12 +84,12 @@ fn settle_anew(redis: &mut Redis, size: usize, n: usize) -> Call {
 
 fn read_board(_: &mut Redis, _: usize, _: usize) -> Call {
     let keys = ["run", "epoch", "seq", "waiting", "dead", "active", "settings", "stats", "sold"];
-    Call::default().keys(&keys).arg(0).arg(1_000)
+    Call::default().keys(&keys).key("held").arg(0).arg(1_000)
 }
 
 fn entering(n: usize) -> Call {
-    let keys = ["seq", "epoch", "waiting", "active", "users", "stats", "run"];
-    Call::default().key(format!("group:{n}")).keys(&keys).arg(0).arg("e").arg(5_000)
+    let keys = ["seq", "epoch", "waiting", "active", "users", "stats", "run", "settings"];
+    Call::default().key(format!("group:{n}")).keys(&keys).arg(0).arg("e").arg(5_000).arg(0)
 }
 
 fn enter_anonymous(size: usize, n: usize) -> Call {
@@ -109,7 +109,7 @@ fn let_in(redis: &mut Redis, size: usize, n: usize) -> Call {
     redis.run("HSET pace at 1 credit 1000");
     let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead", "sold"];
     let call = Call::default().keys(&keys).arg(&redis.turn).arg("e").arg(100_000).arg(size);
-    call.arg(60_000).arg(0).arg(50).arg("token:")
+    call.arg(60_000).arg(0).arg(0).arg(50).arg("token:")
 }
 
 fn first_use(redis: &mut Redis, _: usize, n: usize) -> Call {

@@ -93,7 +93,7 @@ function waitForTurn(person, first) {
   const cameAt = Date.now();
   let standing = first;
   for (let polled = 0; standing.status !== 'active'; polled += 1) {
-    if (standing.status === 'sold-out') return 'sold_out';
+    if (standing.status === 'sold-out' && standing.heldSeats === 0) return 'sold_out';
     if (person.vanishes && polled >= 1) return 'no_show';
     if (person.quits && polled >= 2) return leave(person) && 'quit';
     if (Date.now() - cameAt > knobs.patienceSeconds * 1000) return leave(person) && 'impatient';

@@ -14,7 +14,7 @@ KEYS
   [6] active    zset    place -> expiry in ms
   [7] settings  hash    live knobs
   [8] stats     hash    counters
-  [9..] sold    bitmap  seats sold, one key per date
+  [9..] sold, held  for each date: bitmap, seats sold; zset, seat -> deadline in ms
 
 ARGV
   [1] after     integer >= 0, the ordinal up to which the caller knows the dead numbers
@@ -22,8 +22,9 @@ ARGV
 
 Returns
   {"board", now_ms, run, epoch, seq, head, waiting, active, promoted, capacity, batch, paused,
-   message, sold, {ordinal, dead, ...}}
-     run, epoch, seq, head, capacity, batch, paused, message: "" if there is none
+   message, opens_at, closes_at, sold, held, {ordinal, dead, ...}}
+     run, epoch, seq, head, capacity ... closes_at: "" if there is none
+     held: seats held at now_ms
      head: the lowest waiting place; dead: ascending by ordinal; fewer than limit: there are no more
 
 A repeat is safe: it only reads.
@@ -32,20 +33,22 @@ Cost: O(log n + dead numbers answered + size of the bitmaps).
 local run, epoch, seq, waiting, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local active, settings, stats = KEYS[6], KEYS[7], KEYS[8]
 local after, limit = ARGV[1], ARGV[2]
-local FIRST_SOLD = 9
+local FIRST_DATE = 9
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local sold_seats = 0
-for i = FIRST_SOLD, #KEYS do
+local after_now = '(' .. string.format('%.0f', now_ms)
+local sold_seats, held_seats = 0, 0
+for i = FIRST_DATE, #KEYS, 2 do
   sold_seats = sold_seats + redis.call('BITCOUNT', KEYS[i])
+  held_seats = held_seats + redis.call('ZCOUNT', KEYS[i + 1], after_now, '+inf')
 end
 local died = redis.call('ZRANGEBYSCORE', dead, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 local entries = {}
 for i = 1, #died, 2 do
   entries[i], entries[i + 1] = died[i + 1], died[i]
 end
-local knobs = redis.call('HMGET', settings, 'capacity', 'batch', 'paused', 'message')
+local knobs = redis.call('HMGET', settings, 'capacity', 'batch', 'paused', 'message', 'opens_at', 'closes_at')
 
 return {
   'board',
@@ -55,12 +58,15 @@ return {
   redis.call('GET', seq) or '',
   redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or '',
   redis.call('ZCARD', waiting),
-  redis.call('ZCOUNT', active, '(' .. string.format('%.0f', now_ms), '+inf'),
+  redis.call('ZCOUNT', active, after_now, '+inf'),
   redis.call('HGET', stats, 'promoted') or '0',
   knobs[1] or '',
   knobs[2] or '',
   knobs[3] or '',
   knobs[4] or '',
+  knobs[5] or '',
+  knobs[6] or '',
   sold_seats,
+  held_seats,
   entries,
 }

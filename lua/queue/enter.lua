@@ -13,12 +13,15 @@ KEYS
   [6] users    hash    user -> place; trusted only while that place is waiting or active
   [7] stats    hash    counters
   [8] run      string  the turn that this line was settled in: see queue/settle
+  [9] settings hash    live knobs
 
 ARGV
   [1] floor         integer >= 0, the highest place that the caller gave, saw or verified
   [2] epoch         the rebuild that the caller believes in
   [3] group_ttl_ms  integer > 0, how long the answer is kept for a re-send
-  [4..] user or -n    1 to 128 arrivals in order, at most 64 of them named: a user, or the number
+  [4] closes_at_ms  Unix ms, nobody gets a place from then on, unless the live setting says otherwise;
+                    0 if it never closes
+  [5..] user or -n    1 to 128 arrivals in order, at most 64 of them named: a user, or the number
                     of anonymous ones in a row as a negative integer
 
 Returns
@@ -29,14 +32,15 @@ Returns
      first, first + 1, ... in order, at positions before + 1, before + 2, ...
   {"unsettled"}  nothing changed: the counter is missing or below floor, the epoch is another, or the
                  line was settled in another turn
+  {"closed"}     nothing changed: the sale is over
 
 A repeat is safe: the same group id answers the same places for group_ttl_ms.
 Cost: O(n log m) for n arrivals, m waiting.
 ]]
 local group, seq, epoch, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local active, users, stats, run = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local active, users, stats, run, settings = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local floor, epoch_expected, group_ttl_ms = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local FIRST_ARRIVAL, MINUS = 4, string.byte('-')
+local FIRST_ARRIVAL, MINUS, MOMENT_MAX = 5, string.byte('-'), 253402300799999
 
 local answered = redis.call('GET', group)
 if answered then
@@ -64,6 +68,15 @@ for i = FIRST_ARRIVAL, #ARGV do
   end
 end
 local places = named_count > 0 and redis.call('HMGET', users, unpack(named)) or {}
+
+local function has_come(setting, otherwise)
+  local at_ms = tonumber(string.match(setting or '', '^%d+$') or otherwise)
+  at_ms = at_ms > MOMENT_MAX and tonumber(otherwise) or at_ms
+  return at_ms > 0 and now_ms >= at_ms
+end
+if has_come(redis.call('HGET', settings, 'closes_at'), ARGV[4]) then
+  return { 'closed' }
+end
 
 -- Decide first: who has a place, who gets a new one, which old places are over. A place without
 -- an expiry waits.

@@ -10,7 +10,8 @@ KEYS
   [3] waiting   zset    <place> or <place>:<user> -> place
   [4] active    zset    place -> expiry in ms
   [5] pace      hash    at: ms of the last tick; credit: promotions allowed since, at most batch
-  [6] settings  hash    live knobs; a value that is no whole number in range is ignored
+  [6] settings  hash    live knobs; a value that is no whole number in range is ignored, and the
+                        configuration counts, as for one that is missing
   [7] stats     hash    counters
   [8] dead      zset    place or <from>-<to> -> ordinal of its death
   [9..] sold    bitmap  seats sold, one key per date
@@ -22,14 +23,16 @@ ARGV
   [4] batch           integer >= 0, the most promotions per second
   [5] claim_ttl_ms    integer > 0, how long a promoted token lives until its first use
   [6] opens_at_ms     Unix ms, nobody is promoted before; 0 if open from the start
-  [7] seats_total     integer > 0, seats of all dates together
-  [8] token_prefix    what the name of a token's key starts with
+  [7] closes_at_ms    Unix ms, nobody is promoted from then on; 0 if it never closes
+  [8] seats_total     integer > 0, seats of all dates together
+  [9] token_prefix    what the name of a token's key starts with
 
 Returns
   {"promoted", count, expired, active, more}
      expired: expired tokens dropped now; active: live ones, afterwards
      more: 1 if a call now could do more (an item limit was reached)
-  {"closed", why, expired, active, more}  why: "paused", "not_open" or "sold_out"; nobody was promoted
+  {"closed", why, expired, active, more}  nobody was promoted; why: "paused", "not_open", "over" or
+                                          "sold_out"
   {"not_ready"}                           nothing changed: another generation
   {"unsettled"}                           nothing changed: the line was settled in another turn
 
@@ -37,9 +40,9 @@ Repeated, it is another tick: the pace bounds it. Cost: <= 64 promotions and 64 
 ]]
 local run, epoch, waiting, active = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pace, settings, stats, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-local claim_ttl_ms, opens_at_ms = tonumber(ARGV[5]), tonumber(ARGV[6])
-local seats_total, token_prefix = tonumber(ARGV[7]), ARGV[8]
-local FIRST_SOLD, ITEMS_MAX, KNOB_MAX, TRIM_SAMPLE = 9, 64, 10000000, 64
+local claim_ttl_ms, seats_total, token_prefix = tonumber(ARGV[5]), tonumber(ARGV[8]), ARGV[9]
+local FIRST_SOLD, ITEMS_MAX, TRIM_SAMPLE = 9, 64, 64
+local KNOB_MAX, MOMENT_MAX = 10000000, 253402300799999
 
 if redis.call('GET', run) ~= ARGV[1] or redis.call('GET', epoch) ~= ARGV[2] then
   return { 'not_ready' }
@@ -51,15 +54,17 @@ end
 local function digits(number)
   return string.format('%.0f', number)
 end
-local function knob(text, otherwise)
+local function knob(text, otherwise, max)
   local number = text and string.match(text, '^%d+$') and tonumber(text)
-  return (number and number <= KNOB_MAX) and number or tonumber(otherwise)
+  return (number and number <= max) and number or tonumber(otherwise)
 end
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local knobs = redis.call('HMGET', settings, 'capacity', 'batch', 'paused')
-local capacity, batch = knob(knobs[1], ARGV[3]), knob(knobs[2], ARGV[4])
+local knobs = redis.call('HMGET', settings, 'capacity', 'batch', 'paused', 'opens_at', 'closes_at')
+local capacity, batch = knob(knobs[1], ARGV[3], KNOB_MAX), knob(knobs[2], ARGV[4], KNOB_MAX)
+local opens_at_ms = knob(knobs[4], ARGV[6], MOMENT_MAX)
+local closes_at_ms = knob(knobs[5], ARGV[7], MOMENT_MAX)
 
 -- What is expired stopped counting the moment the clock said so; dropping it only tidies up.
 local expired = redis.call('ZRANGEBYSCORE', active, '-inf', digits(now_ms), 'LIMIT', 0, ITEMS_MAX)
@@ -76,6 +81,7 @@ for i = FIRST_SOLD, #KEYS do
 end
 local why = (knobs[3] == '1' and 'paused')
   or (now_ms < opens_at_ms and 'not_open')
+  or (closes_at_ms > 0 and now_ms >= closes_at_ms and 'over')
   or (sold >= seats_total and 'sold_out')
 if why then
   return { 'closed', why, #expired, live, more }

@@ -23,6 +23,8 @@ pub struct Concert {
     pub time_zone: Tz,
     /// Nobody is promoted before.
     pub opens_at: Option<DateTime<FixedOffset>>,
+    /// Nobody arrives or is promoted from then on.
+    pub closes_at: Option<DateTime<FixedOffset>>,
     /// The most active tokens; `ONSALE_CAPACITY` if not set.
     pub capacity: Option<u32>,
     /// The most tokens promoted per second; `ONSALE_BATCH` if not set.
@@ -76,6 +78,16 @@ impl Concert {
     /// The opening in Unix ms; 0 if the sale is open from the start.
     #[must_use]
     pub fn opens_at_ms(&self) -> u64 {
-        self.opens_at.and_then(|at| u64::try_from(at.timestamp_millis()).ok()).unwrap_or(0)
+        unix_ms(self.opens_at)
     }
+
+    /// The end of the sale in Unix ms; 0 if it has none.
+    #[must_use]
+    pub fn closes_at_ms(&self) -> u64 {
+        unix_ms(self.closes_at)
+    }
+}
+
+fn unix_ms(moment: Option<DateTime<FixedOffset>>) -> u64 {
+    moment.and_then(|at| u64::try_from(at.timestamp_millis()).ok()).unwrap_or(0)
 }

@@ -35,6 +35,7 @@ struct Entry {
     price: i64,
     time_zone: String,
     opens_at: Option<String>,
+    closes_at: Option<String>,
     capacity: Option<i64>,
     batch: Option<i64>,
 }
@@ -87,8 +88,14 @@ impl Entry {
         let price = faults.keep(id, "price", Won::try_from(i128::from(self.price)).map_err(ranged));
         let time_zone = faults.keep(id, "time_zone", parse_zone(&self.time_zone));
         let dates = faults.keep(id, "dates", parse_dates(&self.dates));
-        let opens_at =
-            faults.keep(id, "opens_at", self.opens_at.as_deref().map(parse_moment).transpose());
+        let moment = |text: Option<&str>| text.map(parse_moment).transpose();
+        let opens_at = faults.keep(id, "opens_at", moment(self.opens_at.as_deref()));
+        let closes_at = faults.keep(id, "closes_at", moment(self.closes_at.as_deref()));
+        if let (Some(Some(opens)), Some(Some(closes))) = (opens_at, closes_at)
+            && closes <= opens
+        {
+            faults.add(format!("concert {id}: closes_at: must be later than opens_at"));
+        }
         let capacity = faults.keep(id, "capacity", parse_knob(self.capacity, 10_000_000));
         let batch = faults.keep(id, "batch", parse_knob(self.batch, 1_000_000));
         if self.name.trim().is_empty() {
@@ -103,6 +110,7 @@ impl Entry {
             price: price?,
             time_zone: time_zone?,
             opens_at: opens_at?,
+            closes_at: closes_at?,
             capacity: capacity?,
             batch: batch?,
             keys: ConcertKeys::new(concert_id),
@@ -181,6 +189,25 @@ mod tests {
         concert 0: capacity: must be 1 to 10000000, not 0
         concert 0: name: must not be empty
         "#);
+    }
+
+    #[test]
+    fn a_sale_that_ends_before_it_opens_is_refused() {
+        let sale = |closes_at: &str| {
+            let fields = r#"id = 1
+                name = "A"
+                dates = ["2030-01-01"]
+                seats = 1
+                price = 1
+                time_zone = "UTC"
+                opens_at = "2029-12-01T20:00:00+09:00""#;
+            parse(&format!("[[concert]]\n{fields}\ncloses_at = \"{closes_at}\""))
+        };
+        let concert = &sale("2029-12-01T11:00:01Z").expect("a second of sale")[0];
+        assert_eq!(concert.closes_at_ms() - concert.opens_at_ms(), 1000);
+        let faults = sale("2029-12-01T11:00:00Z").expect_err("no sale at all");
+        assert_eq!(faults[0].to_string(), "concert 1: closes_at: must be later than opens_at");
+        assert!(sale("tomorrow").is_err());
     }
 
     #[test]

@@ -76,6 +76,7 @@ codes! {
     PaymentInProgress = CONFLICT, "payment-in-progress", "A payment of this token is under way";
     UserHasToken = CONFLICT, "user-has-token", "This user is already in line with another token";
     SoldOut = CONFLICT, "sold-out", "Everything is sold";
+    Closed = CONFLICT, "closed", "The sale is over";
 
     PayloadTooLarge = PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
@@ -141,6 +142,7 @@ mod tests {
                     "payment-in-progress",
                     "user-has-token",
                     "sold-out",
+                    "closed",
                 ],
             ),
             (413, &["payload-too-large"]),

@@ -53,8 +53,8 @@ fn line() -> Vec<Operation> {
             .answers::<StandingView>(201, "A new token.")
             .answers::<StandingView>(200, "The token that this user has already.")
             .refuses(&[Code::Unauthenticated, Code::NotYours, Code::UnknownConcert])
-            .refuses(&[Code::SoldOut, Code::TooManyRequests, Code::RedisUnavailable])
-            .refuses(&[Code::NotReady, Code::OutcomeUnknown]),
+            .refuses(&[Code::SoldOut, Code::Closed, Code::TooManyRequests])
+            .refuses(&[Code::RedisUnavailable, Code::NotReady, Code::OutcomeUnknown]),
         Operation::new(HttpMethod::Get, "/user/token/status", "show_position", "Where one stands")
             .query::<TokenRequest>()
             .token(true)

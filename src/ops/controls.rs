@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use chrono::DateTime;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,7 +11,7 @@ use crate::app::AppState;
 use crate::http::answer::Json;
 use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody, context};
 use crate::queue::settings::AuditEntry;
-use crate::queue::{Change, Message, MessageFault, QueueError, SettingsChange};
+use crate::queue::{Change, Message, MessageFault, Moment, QueueError, SettingsChange};
 use crate::words::{ConcertId, OutOfRange};
 
 /// The input of `PATCH /admin/concerts`; a setting that is `null` is removed (RFC 7396).
@@ -27,6 +28,8 @@ impl FromFields for ConfigureRequest {
         FieldSpec::nullable("batch", Kind::Integer),
         FieldSpec::optional("paused", Kind::Boolean),
         FieldSpec::nullable("message", Kind::Text),
+        FieldSpec::nullable("opensAt", Kind::Text),
+        FieldSpec::nullable("closesAt", Kind::Text),
     ];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
@@ -37,11 +40,13 @@ impl FromFields for ConfigureRequest {
                 batch: number(fields, "batch")?,
                 paused: fields.boolean("paused").map_or(Change::Keep, Change::Set),
                 message: message(fields)?,
+                opens_at: moment(fields, "opensAt")?,
+                closes_at: moment(fields, "closesAt")?,
             },
         };
         if request.change.is_empty() {
             return Err(Problem::bad_request(
-                "nothing to change: give capacity, batch, paused or message",
+                "nothing to change: give capacity, batch, paused, message, opensAt or closesAt",
             ));
         }
         Ok(request)
@@ -69,6 +74,36 @@ fn message(fields: &Fields) -> Result<Change<Message>, Problem> {
         MessageFault::Length(refusal) => Problem::out_of_range("message", &refusal),
         MessageFault::Control => Problem::bad_request(fault.to_string()).with("field", "message"),
     })
+}
+
+/// `now`, or a moment by RFC 3339 after 1970 began.
+fn moment(fields: &Fields, name: &'static str) -> Result<Change<Moment>, Problem> {
+    if fields.is_null(name) {
+        return Ok(Change::Remove);
+    }
+    let Some(text) = fields.text(name) else {
+        return Ok(Change::Keep);
+    };
+    if text == "now" {
+        return Ok(Change::Set(Moment::Now));
+    }
+    let Ok(moment) = DateTime::parse_from_rfc3339(text) else {
+        let form = format!("{name} must be \"now\" or like \"2030-11-01T20:00:00+09:00\"");
+        return Err(Problem::bad_request(form).with("field", name));
+    };
+    let given = moment.timestamp_millis();
+    match u64::try_from(given).ok().filter(|ms| (1..=Moment::UNIX_MS_MAX).contains(ms)) {
+        Some(ms) => Ok(Change::Set(Moment::At(ms))),
+        None => Err(Problem::out_of_range(
+            name,
+            &OutOfRange {
+                what: "a moment in Unix milliseconds",
+                min: 1,
+                max: i128::from(Moment::UNIX_MS_MAX),
+                given: i128::from(given),
+            },
+        )),
+    }
 }
 
 /// `PATCH /admin/concerts`: changes live settings of one concert on all servers.

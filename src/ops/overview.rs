@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,9 +42,15 @@ pub struct ConcertOverview {
     batch: u32,
     /// Whether an operator halted promotion.
     paused: bool,
+    /// When the sale opens: the live setting, else the concert's; none if it is open from the start.
+    opens_at: Option<DateTime<Utc>>,
+    /// When it ends, as for `opensAt`; none if it has no end.
+    closes_at: Option<DateTime<Utc>>,
     /// What operators tell everybody who waits, if anything.
     #[schema(value_type = Option<String>)]
     message: Option<Arc<str>>,
+    /// Over all dates.
+    held: u64,
     /// Over all dates.
     sold: u64,
     /// Over all dates.
@@ -128,10 +135,19 @@ impl Overview {
             capacity: facts.settings.capacity,
             batch: facts.settings.batch,
             paused: facts.settings.paused,
+            opens_at: moment(facts.settings.opens_at_ms),
+            closes_at: moment(facts.settings.closes_at_ms),
             message: facts.message,
+            held: facts.held,
             sold: facts.sold,
             seats: facts.seats,
             stats: Stats::of(stats),
         })
     }
+}
+
+/// 0 is no moment.
+fn moment(unix_ms: u64) -> Option<DateTime<Utc>> {
+    let unix_ms = i64::try_from(unix_ms).ok().filter(|unix_ms| *unix_ms > 0)?;
+    DateTime::from_timestamp_millis(unix_ms)
 }

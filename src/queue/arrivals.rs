@@ -158,12 +158,16 @@ impl Line {
             if let Some(epoch) = self.epoch() {
                 let call =
                     Enter { concert, group, floor: self.floor(), epoch: &epoch, arrivals: users };
-                if let EnterOutcome::Entered(entered) = self.enter_safely(&call).await? {
-                    let places = places(&entered, users.len())?;
-                    for arrived in &places {
-                        self.raise_floor(arrived.place);
+                match self.enter_safely(&call).await? {
+                    EnterOutcome::Entered(entered) => {
+                        let places = places(&entered, users.len())?;
+                        for arrived in &places {
+                            self.raise_floor(arrived.place);
+                        }
+                        return Ok(places);
                     }
-                    return Ok(places);
+                    EnterOutcome::Closed => return Err(QueueError::Closed),
+                    EnterOutcome::Unsettled => {}
                 }
             }
             if settled {

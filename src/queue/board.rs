@@ -43,6 +43,8 @@ pub struct BoardFacts {
     pub promoted: u64,
     /// Seats sold, over all dates.
     pub sold: u64,
+    /// Seats held, over all dates: what is not bought in time comes back.
+    pub held: u64,
     /// Seats there are, over all dates.
     pub seats: u64,
     /// The knobs that hold: the live ones, else the server's.
@@ -58,11 +60,29 @@ impl BoardFacts {
         self.sold >= self.seats
     }
 
+    /// Whether no seat of any date is free: each is sold or held.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.sold + self.held >= self.seats
+    }
+
+    /// Where the sale is on its way.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let settings = &self.settings;
+        if settings.closes_at_ms > 0 && self.redis_now_ms >= settings.closes_at_ms {
+            Phase::Closed
+        } else if self.redis_now_ms < settings.opens_at_ms {
+            Phase::Before
+        } else {
+            Phase::Open
+        }
+    }
+
     /// Whether promotion lets anybody in at all.
     #[must_use]
     pub fn is_promoting(&self) -> bool {
-        let settings = &self.settings;
-        !settings.paused && !self.is_sold_out() && self.redis_now_ms >= settings.opens_at_ms
+        !self.settings.paused && !self.is_sold_out() && self.phase() == Phase::Open
     }
 
     /// Active tokens that capacity still allows.
@@ -80,6 +100,17 @@ impl BoardFacts {
     }
 }
 
+/// Where a sale is on its way, by Redis' clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It is not open yet: people get places, and nobody is let in.
+    Before,
+    /// People are let in.
+    Open,
+    /// It is over: nobody gets a place or is let in, and whoever is inside may finish.
+    Closed,
+}
+
 /// The knobs of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineSettings {
@@ -91,6 +122,8 @@ pub struct LineSettings {
     pub paused: bool,
     /// Nobody is promoted before, Unix ms; 0 if the sale is open from the start.
     pub opens_at_ms: u64,
+    /// Nobody arrives or is promoted from then on, Unix ms; 0 if the sale has no end.
+    pub closes_at_ms: u64,
 }
 
 /// What a board says of a place.
@@ -215,6 +248,13 @@ impl Board {
         let since = now.saturating_duration_since(self.sent).as_millis();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
         self.facts.redis_now_ms.saturating_add(since)
+    }
+
+    /// The time until the opening at `now`, by Redis' clock; zero once it has come.
+    #[must_use]
+    pub fn opens_in(&self, now: Instant) -> Duration {
+        let opens_at_ms = self.facts.settings.opens_at_ms;
+        Duration::from_millis(opens_at_ms.saturating_sub(self.redis_now_ms(now)))
     }
 
     /// What was read.

@@ -14,7 +14,9 @@ use tokio::sync::{Notify, watch};
 
 use super::line::Line;
 use super::scripts::{BoardRow, ReadBoard};
-use super::{Board, BoardBuilder, BoardFacts, BoardReading, LineSettings, Progress, QueueError};
+use super::{
+    Board, BoardBuilder, BoardFacts, BoardReading, LineSettings, Moment, Progress, QueueError,
+};
 use crate::concerts::Concert;
 use crate::redis::RedisError;
 use crate::words::{People, Place};
@@ -152,7 +154,8 @@ impl Line {
                 .unwrap_or(concert.capacity.unwrap_or(self.config.capacity)),
             batch: knob(row.batch.as_deref()).unwrap_or(concert.batch.unwrap_or(self.config.batch)),
             paused: row.paused.as_deref() == Some("1"),
-            opens_at_ms: concert.opens_at_ms(),
+            opens_at_ms: moment(row.opens_at.as_deref()).unwrap_or(concert.opens_at_ms()),
+            closes_at_ms: moment(row.closes_at.as_deref()).unwrap_or(concert.closes_at_ms()),
         };
         BoardReading {
             dead_complete: row.dead.len() < DEAD_MAX,
@@ -167,6 +170,7 @@ impl Line {
                 active: row.active,
                 promoted: row.promoted,
                 sold: row.sold,
+                held: row.held,
                 seats: concert.seats_total(),
                 settings,
                 message: row.message.map(Arc::from),
@@ -178,8 +182,17 @@ impl Line {
 /// A live setting, by the rule of `queue/promote`: anything but a whole number in range counts as
 /// not set.
 fn knob(text: Option<&str>) -> Option<u32> {
+    whole_number(text, u64::from(People::MAX)).and_then(|number| u32::try_from(number).ok())
+}
+
+/// A moment among the live settings, Unix ms; by the same rule.
+fn moment(text: Option<&str>) -> Option<u64> {
+    whole_number(text, Moment::UNIX_MS_MAX)
+}
+
+fn whole_number(text: Option<&str>, max: u64) -> Option<u64> {
     let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse().ok().filter(|number| *number <= People::MAX)
+    text.parse().ok().filter(|number| *number <= max)
 }
 
 /// The task that reads a line's boards. However it ends, the next request starts another.
@@ -240,5 +253,9 @@ mod tests {
             assert_eq!(knob(Some(text)), None, "{text}");
         }
         assert_eq!(knob(None), None);
+        assert_eq!(moment(Some("253402300799999")), Some(253_402_300_799_999));
+        for text in ["", "-1", "now", "253402300800000"] {
+            assert_eq!(moment(Some(text)), None, "{text}");
+        }
     }
 }

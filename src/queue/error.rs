@@ -46,6 +46,9 @@ pub enum QueueError {
     /// The user has another live token of this concert.
     #[error("this user is in line with another token already")]
     UserHasToken,
+    /// The sale is over.
+    #[error("the sale is over")]
+    Closed,
     /// Every seat of every date is sold.
     #[error("everything is sold")]
     SoldOut,
@@ -101,6 +104,7 @@ impl From<QueueError> for Problem {
                 .retry_after(Duration::from_secs(poll_after.retry_after_seconds())),
             QueueError::NotYours => Self::new(Code::NotYours),
             QueueError::UserHasToken => Self::new(Code::UserHasToken),
+            QueueError::Closed => Self::new(Code::Closed),
             QueueError::SoldOut => Self::new(Code::SoldOut),
             QueueError::PaymentInProgress => Self::new(Code::PaymentInProgress),
             QueueError::Overloaded => Self::new(Code::Overloaded),

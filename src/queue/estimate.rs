@@ -7,7 +7,7 @@ use super::pace::float;
 /// How fast a line will be served, as seen lately ([`super::pace`]). Made once per board.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outlook {
-    /// Nobody is let in until somebody changes that: paused, or sold out.
+    /// Nobody is let in until somebody changes that: paused, over, or sold out.
     pub is_halted: bool,
     /// Seconds until the sale opens; 0 once it is open.
     pub opens_in_seconds: f64,

@@ -41,7 +41,7 @@ mod token_keys;
 pub mod token_scripts;
 
 pub use admission::{Admission, Admitted};
-pub use board::{Board, BoardFacts, BoardReading, LineSettings, OnBoard};
+pub use board::{Board, BoardFacts, BoardReading, LineSettings, OnBoard, Phase};
 pub use catch_up::{Ask, BoardBuilder, Progress};
 pub use config::QueueConfig;
 pub use dead::{DeadEntry, PlaceRange};
@@ -50,7 +50,7 @@ pub use estimate::{Outlook, PollAfter};
 pub use jobs::{PROMOTE_JOB, PromoteReport};
 pub use scripts::{SCRIPTS, Settled};
 pub use service::{Joined, Queue, Standing, Status};
-pub use settings::{Change, Message, MessageFault, SettingsChange};
+pub use settings::{Change, Message, MessageFault, Moment, SettingsChange};
 pub use token::{Token, TokenId, TokenInvalid, TokenKeyFault, TokenKeys};
 
 /// A board, as the other slices call it.

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::board::BoardFacts;
+use super::board::{BoardFacts, Phase};
 use super::estimate::Outlook;
 
 /// What counts as "lately".
@@ -102,7 +102,7 @@ impl Pace {
         let supply = f64::from(settings.batch) * self.supply_share(settings.batch);
         let turnover = f64::from(settings.capacity) * self.ended_per_slot_second();
         Outlook {
-            is_halted: settings.paused || facts.is_sold_out(),
+            is_halted: settings.paused || facts.is_sold_out() || facts.phase() == Phase::Closed,
             opens_in_seconds: float(opens_in_ms) / 1000.0,
             free_slots: facts.free_slots(),
             supply_per_second: supply,

@@ -57,15 +57,21 @@ pub struct StandingView {
     /// `<uuid>_<position>`: a secret of its owner. Only an arrival is told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    /// 1 = next, 0 once active.
+    /// 1 = next, 0 once active; with `prequeue` the number of people who have come.
     queue_position: u64,
     /// In seconds.
     estimated_wait_time: u64,
-    /// `waiting`, `active` or `sold-out`.
+    /// `prequeue`, `waiting`, `active`, `sold-out` or `closed`.
     status: &'static str,
     concert_id: ConcertId,
     /// When to ask again, in seconds.
     poll_after: f64,
+    /// The seconds until the sale opens, with `prequeue`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opens_in: Option<u64>,
+    /// The seats that may come back, with `sold-out`: they are held, not sold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_seats: Option<u64>,
     /// The seconds that an active token has left.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<u64>,
@@ -79,15 +85,20 @@ impl StandingView {
     /// The answer of `standing`, with the token if it is to be told.
     #[must_use]
     pub fn new(standing: &Standing, token: Option<String>) -> Self {
+        let (status, opens_in, held_seats) = match standing.status {
+            Status::Prequeue { opens_in_seconds } => ("prequeue", Some(opens_in_seconds), None),
+            Status::Waiting => ("waiting", None, None),
+            Status::SoldOut { held } => ("sold-out", None, Some(held)),
+            Status::Closed => ("closed", None, None),
+            Status::Active => ("active", None, None),
+        };
         Self {
             token,
             queue_position: standing.position,
             estimated_wait_time: standing.estimated_wait_seconds,
-            status: match standing.status {
-                Status::Waiting => "waiting",
-                Status::SoldOut => "sold-out",
-                Status::Active => "active",
-            },
+            status,
+            opens_in,
+            held_seats,
             concert_id: standing.concert,
             poll_after: standing.poll_after.seconds(),
             expires_in: standing.expires_in_seconds,
@@ -99,7 +110,8 @@ impl StandingView {
 /// `POST /user/token`: a place in the line of a concert.
 ///
 /// Answers 201 with a new token, or 200 with the one that this user has already; 400 when the
-/// concert is not clear, 404 `unknown-concert`, 409 `sold-out`, 503 while Redis cannot give places.
+/// concert is not clear, 404 `unknown-concert`, 409 `sold-out` or `closed`, 503 while Redis cannot
+/// give places.
 pub async fn join_line(
     State(app): State<AppState>,
     credentials: Credentials,

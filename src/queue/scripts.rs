@@ -113,8 +113,14 @@ pub struct BoardRow {
     pub paused: Option<String>,
     /// What operators tell everybody who waits.
     pub message: Option<String>,
+    /// See `capacity`.
+    pub opens_at: Option<String>,
+    /// See `capacity`.
+    pub closes_at: Option<String>,
     /// Seats sold, over all dates.
     pub sold: u64,
+    /// Seats held, over all dates.
+    pub held: u64,
     /// Dead numbers above the ordinal asked for.
     pub dead: Vec<DeadEntry>,
 }
@@ -132,7 +138,7 @@ impl ScriptCall for ReadBoard<'_> {
         args.key(&keys.waiting).key(&keys.dead).key(&keys.active);
         args.key(&keys.settings).key(&keys.stats);
         for date in &self.concert.dates {
-            args.key(&keys.sold(*date));
+            args.key(&keys.sold(*date)).key(&keys.held(*date));
         }
         args.int(self.after).int(self.limit as u64);
     }
@@ -154,7 +160,10 @@ impl ScriptCall for ReadBoard<'_> {
             batch: reply.optional_text()?,
             paused: reply.optional_text()?,
             message: reply.optional_text()?,
+            opens_at: reply.optional_text()?,
+            closes_at: reply.optional_text()?,
             sold: reply.int()?,
+            held: reply.int()?,
             dead: dead_entries(reply.list()?)?,
         })
     }
@@ -202,6 +211,8 @@ pub enum EnterOutcome {
     Entered(EnteredGroup),
     /// Nothing changed: the line must be settled first, or was rebuilt.
     Unsettled,
+    /// Nothing changed: the sale is over.
+    Closed,
 }
 
 /// The places of a group.
@@ -240,9 +251,10 @@ impl ScriptCall for Enter<'_> {
         args.key(&keys.group(self.group));
         args.key(&keys.seq).key(&keys.epoch).key(&keys.waiting);
         args.key(&keys.active).key(&keys.users).key(&keys.stats);
-        args.key(&keys.run);
+        args.key(&keys.run).key(&keys.settings);
         args.int(self.floor).text(self.epoch);
         args.millis(Self::ANSWER_KEPT_FOR);
+        args.int(self.concert.closes_at_ms());
         for row in self.arrivals.chunk_by(|one, next| one.is_none() && next.is_none()) {
             match row {
                 [Some(user)] => args.int(user.get()),
@@ -254,6 +266,7 @@ impl ScriptCall for Enter<'_> {
     fn decode(tag: &str, mut reply: Reply) -> Result<EnterOutcome, ReplyFault> {
         match tag {
             "unsettled" => Ok(EnterOutcome::Unsettled),
+            "closed" => Ok(EnterOutcome::Closed),
             "entered" => Ok(EnterOutcome::Entered(EnteredGroup {
                 now_ms: reply.int()?,
                 before: reply.int()?,
@@ -297,7 +310,7 @@ pub struct Promote<'a> {
 pub enum PromoteOutcome {
     /// The gate is open.
     Promoted(PromoteTick),
-    /// Paused, not open yet or sold out; expired tokens were dropped all the same.
+    /// Paused, not open yet, over or sold out; expired tokens were dropped all the same.
     Closed(PromoteTick),
     /// Redis is of another generation than the one verified.
     NotReady,
@@ -337,7 +350,7 @@ impl ScriptCall for Promote<'_> {
         args.text(&*self.generation.epoch);
         args.int(self.capacity).int(self.batch);
         args.millis(self.claim_ttl);
-        args.int(self.concert.opens_at_ms());
+        args.int(self.concert.opens_at_ms()).int(self.concert.closes_at_ms());
         args.int(self.concert.seats_total());
         args.text(keys.token_prefix());
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::arrivals::{Arrived, Stands};
 use super::line::Line;
 use super::scripts::{ReadBoard, Settled};
+use super::board::Phase;
 use super::settings::{AuditEntry, Configure, SettingsChange};
 use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
 use super::{Board, BoardFacts, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};
@@ -69,10 +70,20 @@ impl Standing {
 /// Where a live token is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// The sale is not open yet. The position is the number of people who have come.
+    Prequeue {
+        /// Until it opens, rounded up.
+        opens_in_seconds: u64,
+    },
     /// In line.
     Waiting,
-    /// In line, and everything is sold.
-    SoldOut,
+    /// In line, and no seat is free.
+    SoldOut {
+        /// Seats that are only held: each may come back.
+        held: u64,
+    },
+    /// In line, and the sale is over.
+    Closed,
     /// Let in.
     Active,
 }
@@ -125,11 +136,17 @@ impl Queue {
     ) -> Result<Joined, QueueError> {
         let line = self.line(concert.id);
         let board = line.board().await?;
-        if board.facts().is_sold_out() {
-            let kept = Box::pin(self.rejoin(&line, concert, user)).await?;
-            return kept.ok_or(QueueError::SoldOut);
-        }
-        let Arrived { place, stands } = line.arrive(concert, user).await?;
+        let arrived = match refusal(board.facts()) {
+            Some(refusal) => Err(refusal),
+            None => line.arrive(concert, user).await,
+        };
+        let Arrived { place, stands } = match arrived {
+            Err(refusal @ (QueueError::Closed | QueueError::SoldOut)) => {
+                let kept = Box::pin(self.rejoin(&line, concert, user)).await?;
+                return kept.ok_or(refusal);
+            }
+            arrived => arrived?,
+        };
         let standing = match stands {
             Stands::New { position } => self.waiting(concert.id, position, &board),
             Stands::Active { expires_in_ms } => self.active(concert.id, user, expires_in_ms),
@@ -142,7 +159,7 @@ impl Queue {
         Ok(self.joined(place, standing, matches!(stands, Stands::New { .. })))
     }
 
-    /// The place that `user` has already; nobody is given one. For a concert that is sold out.
+    /// The place that `user` has already; nobody is given one. For a sale that takes nobody in.
     async fn rejoin(
         &self,
         line: &Arc<Line>,
@@ -364,16 +381,23 @@ impl Queue {
     }
 
     pub(super) fn waiting(&self, concert: ConcertId, position: u64, board: &Board) -> Standing {
+        let facts = board.facts();
+        let (status, position) = match facts.phase() {
+            Phase::Closed => (Status::Closed, position),
+            _ if facts.is_taken() => (Status::SoldOut { held: facts.held }, position),
+            Phase::Before => (before_the_opening(board), position.max(board.waiting())),
+            Phase::Open => (Status::Waiting, position),
+        };
         let wait_seconds = board.estimated_wait_seconds(position);
         Standing {
             concert,
-            status: if board.facts().is_sold_out() { Status::SoldOut } else { Status::Waiting },
+            status,
             position,
             estimated_wait_seconds: wait_seconds,
             poll_after: self.poll_after(wait_seconds),
             expires_in_seconds: None,
             owner: None,
-            message: board.facts().message.clone(),
+            message: facts.message.clone(),
         }
     }
 
@@ -394,4 +418,17 @@ impl Queue {
     fn poll_after(&self, wait_seconds: u64) -> PollAfter {
         PollAfter::new(wait_seconds, rand::random(), self.0.config.claim_ttl)
     }
+}
+
+/// Why a line takes nobody in.
+fn refusal(facts: &BoardFacts) -> Option<QueueError> {
+    if facts.phase() == Phase::Closed {
+        return Some(QueueError::Closed);
+    }
+    facts.is_sold_out().then_some(QueueError::SoldOut)
+}
+
+fn before_the_opening(board: &Board) -> Status {
+    let opens_in = board.opens_in(Instant::now());
+    Status::Prequeue { opens_in_seconds: opens_in.as_millis().div_ceil(1000) as u64 }
 }

@@ -79,6 +79,29 @@ impl fmt::Display for Message {
     }
 }
 
+/// A moment of the sale that an operator sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The moment at which Redis takes the change; one that has passed already stays as it is.
+    Now,
+    /// Unix ms, 1 to [`Self::UNIX_MS_MAX`].
+    At(u64),
+}
+
+impl Moment {
+    /// The last millisecond of the year 9999, the last one that RFC 3339 can write.
+    pub const UNIX_MS_MAX: u64 = 253_402_300_799_999;
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => f.write_str("now"),
+            Self::At(ms) => ms.fmt(f),
+        }
+    }
+}
+
 /// What an operator changes, all in one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsChange {
@@ -90,6 +113,10 @@ pub struct SettingsChange {
     pub paused: Change<bool>,
     /// What is told everybody who waits.
     pub message: Change<Message>,
+    /// Nobody is let in before.
+    pub opens_at: Change<Moment>,
+    /// Nobody arrives or is let in from then on.
+    pub closes_at: Change<Moment>,
 }
 
 impl SettingsChange {
@@ -127,6 +154,8 @@ impl ScriptCall for Configure<'_> {
         write_change(args, "batch", &change.batch, ToString::to_string);
         write_change(args, "paused", &change.paused, |paused| u8::from(*paused).to_string());
         write_change(args, "message", &change.message, ToString::to_string);
+        write_change(args, "opens_at", &change.opens_at, ToString::to_string);
+        write_change(args, "closes_at", &change.closes_at, ToString::to_string);
     }
 
     fn decode(tag: &str, _: Reply) -> Result<(), ReplyFault> {
@@ -144,7 +173,7 @@ pub struct AuditEntry {
     at: DateTime<Utc>,
     /// `X-Request-Id` of the request.
     request: String,
-    /// `capacity`, `batch`, `paused` or `message`.
+    /// `capacity`, `batch`, `paused`, `message`, `opens_at` or `closes_at`.
     setting: String,
     /// What it was; none if the servers' configuration held.
     before: Option<String>,

@@ -163,7 +163,7 @@ impl Client {
             let outcome = self.send(Call::Poll { token: token.to_owned() }).await;
             let pause_ms = match &outcome {
                 Outcome::Ok { body, .. } if body["status"] == "active" => return true,
-                Outcome::Ok { body, .. } if body["status"] == "sold-out" => return false,
+                Outcome::Ok { body, .. } if body["heldSeats"] == 0 => return false,
                 // Rounded up: a poll as told comes not a moment too early.
                 Outcome::Ok { body, .. } if as_told => {
                     Duration::from_secs_f64(body["pollAfter"].as_f64().unwrap_or(1.0)).as_millis()

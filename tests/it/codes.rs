@@ -3,6 +3,7 @@
 //! [`reached`] says of each code how a client gets it. It is a match without a rest: a code that is
 //! added does not compile before somebody says so here.
 
+use onsale::concerts::Concert;
 use onsale::http::Code;
 use onsale::queue::TokenKeys;
 use onsale::words::Place;
@@ -57,7 +58,7 @@ fn place_of(token: &str) -> Place {
 }
 
 async fn open() -> Sale {
-    let deployment = Deployment::new(vec![concert(10, 1), concert(10, 1), concert(1, 1)]).await;
+    let deployment = Deployment::new(vec![concert(10, 1), concert(10, 1), concert(1, 1), over()]).await;
     let deployment = deployment.with("capacity", "6").with("claim_ttl", "10m");
     let deployment = deployment.with("max_seats_per_user", "1");
     let server = deployment.start().await;
@@ -119,6 +120,12 @@ async fn open() -> Sale {
     }
 }
 
+/// A sale that has ended.
+fn over() -> Concert {
+    let closes_at = "2020-01-01T00:00:00+09:00".parse().expect("a moment");
+    Concert { closes_at: Some(closes_at), ..concert(1, 1) }
+}
+
 async fn charge_once(server: &TestServer, token: &str, amount: u64) -> Answer {
     let request = server.request("POST", "/payment/charge").header("Queue-Token", token);
     let request = request.header("Idempotency-Key", "once");
@@ -137,8 +144,7 @@ async fn arrive_too_often(server: &TestServer) -> Answer {
 
 async fn reached(code: Code, sale: &Sale) -> Reached {
     let Sale { deployment, server, holder, idle, .. } = sale;
-    let (first, second, third) =
-        (&deployment.concerts[0], &deployment.concerts[1], &deployment.concerts[2]);
+    let [first, second, third, over] = &deployment.concerts[..] else { panic!("four concerts") };
     let (dates, balance) = ("/concert/available-dates", "/payment/balance?userId=1");
     let post_as_holder = |path, body: Value| server.post_as(holder, path, body);
     Reached::Here(match code {
@@ -182,6 +188,7 @@ async fn reached(code: Code, sale: &Sale) -> Reached {
         Code::PaymentInProgress => server.delete_as(&sale.paying, "/user/token").await,
         Code::UserHasToken => server.get_as(&sale.anonymous, balance).await,
         Code::SoldOut => server.post("/user/token", json!({"concertId": third.id})).await,
+        Code::Closed => server.post("/user/token", json!({"concertId": over.id})).await,
         Code::OutOfRange => {
             post_as_holder("/payment/charge", json!({"userId": 1, "amount": 0})).await
         }

@@ -25,6 +25,7 @@ mod faults;
 #[path = "../faults/history.rs"]
 mod history;
 mod models;
+mod opening;
 mod operators;
 mod outages;
 mod payments;

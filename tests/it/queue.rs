@@ -197,7 +197,7 @@ async fn a_sold_out_concert_takes_nobody_in() {
     let queue = line.server.queue.clone();
     eventually("the board says so", || async {
         let standing = queue.standing(&waiting).await.expect("a live token");
-        standing.status == Status::SoldOut
+        standing.status == Status::SoldOut { held: 0 }
     })
     .await;
     let refused = queue.join(&line.concert, None).await;

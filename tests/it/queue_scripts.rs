@@ -25,7 +25,7 @@ async fn enter_as(line: &Line, group: Uuid, users: &[Option<UserId>]) -> EnterOu
 async fn enter(line: &Line, users: &[Option<UserId>]) -> EnteredGroup {
     match enter_as(line, Uuid::new_v4(), users).await {
         EnterOutcome::Entered(entered) => entered,
-        EnterOutcome::Unsettled => panic!("the line is settled"),
+        refused => panic!("the line is settled and open: {refused:?}"),
     }
 }
 

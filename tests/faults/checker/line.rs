@@ -75,7 +75,7 @@ pub fn state(op: &Op) -> Option<State> {
     let body = ok_body(op)?;
     match &op.call {
         Call::Join { .. } | Call::Poll { .. } => match body["status"].as_str()? {
-            "waiting" => Some(State::Waiting),
+            "waiting" | "sold-out" => Some(State::Waiting),
             "active" => Some(State::Active),
             _ => None,
         },

@@ -103,7 +103,7 @@ const ROUTES: &[Route] = &[
     Route { token: false, ..route("GET", "/readyz", Takes::Nothing) },
     Route { token: false, ..route("GET", "/admin/concerts", Takes::Nothing) },
     Route {
-        fields: &["concertId", "capacity", "batch", "paused", "message"],
+        fields: &["concertId", "capacity", "batch", "paused", "message", "opensAt", "closesAt"],
         required: &["concertId"],
         token: false,
         ..route("PATCH", "/admin/concerts", Takes::Body)
@@ -232,6 +232,8 @@ impl Stage {
             "capacity" | "batch" => json!(10),
             "paused" => json!(true),
             "message" => json!("soon"),
+            "opensAt" => json!("now"),
+            "closesAt" => json!("2099-12-01T20:00:00+09:00"),
             "reservationId" => json!(self.reservation),
             "ownedBefore" => json!("01890a5d-ac96-774b-bcce-b302099a8057"),
             other => panic!("no value for {other}"),

@@ -9,6 +9,8 @@ use super::call::{ACTIVE_TTL, CLAIM_TTL, DAYS, SEATS, SESSION_MAX, STEP, Terms};
 use super::model::{Group, Model, Pace, Token};
 use crate::support::line::place;
 
+/// A moment that no case reaches, Unix ms.
+pub const LATER: &str = "4070908800000";
 /// What a line skips when it may have lost numbers.
 const JUMP: u64 = 1_048_576;
 
@@ -35,7 +37,7 @@ impl Model {
         let dead: Vec<_> = dead.map(|(ordinal, places)| (*ordinal, range(places))).collect();
         let knob = |name: &str| self.settings.get(name);
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {dead:?}",
             self.now,
             self.run,
             self.epoch,
@@ -48,15 +50,22 @@ impl Model {
             knob("batch"),
             knob("paused"),
             knob("message"),
+            knob("opens_at"),
+            knob("closes_at"),
             self.sold.len(),
+            self.holds.values().filter(|hold| hold.deadline > self.now).count(),
         )
     }
 
     /// What has its value already is neither changed nor noted.
     pub fn configure(&mut self, changes: &[(&'static str, u32)]) -> String {
         for (setting, value) in changes {
-            let after = setting_text(setting, *value).unwrap_or_default();
+            let mut after = setting_text(setting, *value).unwrap_or_default();
             let before = self.settings.get(*setting).cloned().unwrap_or_default();
+            if after == "now" {
+                let has_passed = before != "0" && self.has_passed(&before) == Some(true);
+                after = if has_passed { before.clone() } else { format!("unit {}", self.now) };
+            }
             if before == after {
                 continue;
             }
@@ -65,9 +74,22 @@ impl Model {
             } else {
                 self.settings.insert((*setting).to_owned(), after.clone());
             }
-            self.audit.push([(*setting).to_owned(), before, after]);
+            self.audit.push([(*setting).to_owned(), noted(&before), noted(&after)]);
         }
         "configured".to_owned()
+    }
+
+    /// Whether the moment that a setting says has come; none if it says none.
+    fn has_passed(&self, text: &str) -> Option<bool> {
+        if let Some(unit) = text.strip_prefix("unit ") {
+            return Some(unit.parse::<i64>().expect("a unit") <= self.now);
+        }
+        text.parse::<u64>().ok().map(|ms| ms <= 10_000_001)
+    }
+
+    fn is_closed(&self) -> bool {
+        let closes_at = self.settings.get("closes_at").filter(|text| *text != "0");
+        closes_at.and_then(|text| self.has_passed(text)) == Some(true)
     }
 
     pub fn enter(
@@ -84,6 +106,9 @@ impl Model {
         };
         if self.epoch.as_deref() != Some(epoch) || self.run != self.process {
             return "unsettled".into();
+        }
+        if self.is_closed() {
+            return "closed".into();
         }
         let before = self.waiting.len();
         let (mut next, mut known, mut over) = (last, Vec::new(), BTreeSet::new());
@@ -134,8 +159,10 @@ impl Model {
         self.count("expired", expired);
         let live = self.active.len();
         let sold_out = self.sold.len() == SEATS as usize * DAYS.len();
+        let opened = self.settings.get("opens_at").and_then(|text| self.has_passed(text));
         if self.settings.get("paused").is_some_and(|paused| paused == "1")
-            || terms.early
+            || !opened.unwrap_or(!terms.early)
+            || self.is_closed()
             || sold_out
         {
             return format!("closed {expired} {live}");
@@ -244,12 +271,19 @@ impl Model {
     }
 }
 
+/// How a value stands among the notes: a moment of this case is not told by its milliseconds.
+fn noted(value: &str) -> String {
+    if value.starts_with("unit ") { "a moment".to_owned() } else { value.to_owned() }
+}
+
 /// What a setting becomes for a number of a step: 0 removes it, but a pause, which has no other end.
 pub fn setting_text(setting: &str, value: u32) -> Option<String> {
     match (setting, value) {
         ("paused", _) => Some((value % 2).to_string()),
         (_, 0) => None,
         ("message", _) => Some(format!("message-{value}")),
+        ("opens_at" | "closes_at", 1) => Some("now".to_owned()),
+        ("opens_at" | "closes_at", 2) => Some(LATER.to_owned()),
         _ => Some(value.to_string()),
     }
 }

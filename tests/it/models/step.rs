@@ -11,6 +11,9 @@ use uuid::Uuid;
 use super::call::{Call, HoldRequest, ReleaseRequest, SEATS, Terms};
 use super::model::Model;
 
+/// What an operator may change.
+const SETTINGS: &[&str] = &["capacity", "batch", "paused", "message", "opens_at", "closes_at"];
+
 /// One step, and whether its call is made twice.
 #[derive(Debug, Clone)]
 pub struct Act {
@@ -440,17 +443,17 @@ pub fn line() -> BoxedStrategy<Step> {
             .prop_map(|(who, belief)| Step::Arrive { who, belief }),
         1 => floor.prop_map(|floor| Step::Settle { floor }),
         2 => (0..4_u64, 1..4_usize).prop_map(|(after, limit)| Step::ReadBoard { after, limit }),
-        1 => (subsequence(vec!["capacity", "batch", "paused", "message"], 1..=4), 0..4_u32)
-            .prop_map(|(settings, value)| Step::Configure {
-                changes: settings.into_iter().map(|setting| (setting, value)).collect(),
-            }),
+        2 => (subsequence(SETTINGS.to_vec(), 1..=4), 0..4_u32).prop_map(|(settings, value)| {
+            let changes = settings.into_iter().map(|setting| (setting, value)).collect();
+            Step::Configure { changes }
+        }),
         6 => (0..6_u32, 0..5_u32, prop::bool::weighted(0.05), belief()).prop_map(
             |(capacity, batch, early, belief)| Step::Promote { capacity, batch, early, belief }
         ),
         6 => (aim(), somebody()).prop_map(|(at, user)| Step::Claim { at, user }),
         4 => leaving(),
         1 => (
-            prop::sample::select(vec!["capacity", "batch", "paused"]),
+            prop::sample::select(vec!["capacity", "batch", "paused", "opens_at", "closes_at"]),
             prop::sample::select(vec!["0", "1", "2", "3", "x", "10000001"]),
         ).prop_map(|(knob, value)| Step::Set { knob, value }),
         1 => aim().prop_map(|at| Step::RollBack { at }),

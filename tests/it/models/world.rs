@@ -13,7 +13,7 @@ use onsale::payments::{Payment, PaymentSeat};
 use onsale::queue::scripts::{Enter, EnterOutcome, Promote, PromoteOutcome, ReadBoard, Settle};
 use onsale::queue::settings::Configure;
 use onsale::queue::token_scripts::{Claim, ClaimOutcome, Leave, LeaveOutcome};
-use onsale::queue::{Change, Message, SettingsChange};
+use onsale::queue::{Change, Message, Moment, SettingsChange};
 use onsale::redis::{LuaScript, Redis, RedisConfig, ScriptCall};
 use onsale::seats::scripts::{
     CorrectOutcome, CorrectSold, HoldOutcome, HoldSeats, HoldTerms, ReadDates, ReadHolds,
@@ -58,6 +58,11 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
     redis.call('SET', key, (string.gsub(redis.call('GET', key), '%d+$', earlier)), 'KEEPTTL')
   elseif kind == 'pace' then
     redis.call('HSET', key, 'at', earlier(redis.call('HGET', key, 'at')))
+  elseif kind == 'settings' then
+    for _, field in ipairs({ 'opens_at', 'closes_at' }) do
+      local at = tonumber(redis.call('HGET', key, field) or nil)
+      if at and at > 1e12 and at < 4e12 then redis.call('HSET', key, field, earlier(at)) end
+    end
   end
   if ends > 0 then redis.call('PEXPIREAT', key, earlier(ends)) end
 end
@@ -219,6 +224,8 @@ impl World {
             for pair in entry[2].texts().chunks(2) {
                 let (field, value) = (&pair[0], &pair[1]);
                 let value = match kind.as_str() {
+                    "settings" => self.moment_or_text(value),
+                    "audit" => moments_hidden(value),
                     "active" | "held" | "paying" => self.unit_in(value),
                     "pace" if field == "at" => self.unit_in(value),
                     "token" => self.unit_at_the_end(value),
@@ -230,6 +237,14 @@ impl World {
             }
         }
         state
+    }
+
+    /// A moment of this case as its unit; anything else as it is.
+    fn moment_or_text(&self, value: &str) -> String {
+        match value.parse::<i64>() {
+            Ok(ms) if is_of_a_case(ms) => format!("unit {}", self.unit(ms)),
+            _ => value.to_owned(),
+        }
     }
 
     fn unit_at_the_end(&self, value: &str) -> String {
@@ -286,7 +301,11 @@ impl World {
                 if (1..=5000).contains(&ttl_ms) {
                     self.raw.say(&format!("PEXPIRE {key} {}", STEP * UNIT_MS)).await;
                 }
-                let EnterOutcome::Entered(entered) = outcome else { return "unsettled".into() };
+                let entered = match outcome {
+                    EnterOutcome::Entered(entered) => entered,
+                    EnterOutcome::Unsettled => return "unsettled".into(),
+                    EnterOutcome::Closed => return "closed".into(),
+                };
                 let known = entered.known.iter().map(|known| {
                     let waits = known.expires_ms == 0;
                     let expires = if waits { 0 } else { self.unit_of(known.expires_ms) };
@@ -336,7 +355,7 @@ impl World {
         let dead: Vec<_> =
             row.dead.iter().map(|entry| (entry.ordinal, Some(entry.range))).collect();
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {dead:?}",
             self.unit_of(row.now_ms),
             row.run.unwrap_or_default(),
             row.epoch,
@@ -349,7 +368,10 @@ impl World {
             row.batch,
             row.paused,
             row.message,
+            row.opens_at.map(|at| self.moment_or_text(&at)),
+            row.closes_at.map(|at| self.moment_or_text(&at)),
             row.sold,
+            row.held,
         )
     }
 
@@ -569,6 +591,21 @@ fn won(amount: i64) -> Won {
     Won::try_from(i128::from(amount)).expect("an amount")
 }
 
+/// Whether it is about now, not one of the far moments that a step names.
+fn is_of_a_case(ms: i64) -> bool {
+    (1_000_000_000_000..4_000_000_000_000).contains(&ms)
+}
+
+/// A note without the milliseconds of its moments.
+fn moments_hidden(note: &str) -> String {
+    let hidden = |word: &str| match word.parse() {
+        Ok(ms) if is_of_a_case(ms) => "a moment".to_owned(),
+        _ => word.to_owned(),
+    };
+    let words = note.split(' ').map(|word| word.split('>').map(hidden).collect::<Vec<_>>());
+    words.map(|word| word.join(">")).collect::<Vec<_>>().join(" ")
+}
+
 /// The change of settings that a call asks for.
 fn settings_change(changes: &[(&'static str, u32)]) -> SettingsChange {
     let mut change = SettingsChange::default();
@@ -578,7 +615,14 @@ fn settings_change(changes: &[(&'static str, u32)]) -> SettingsChange {
             Some(text) => Change::Set(text.parse::<i128>().unwrap().try_into().unwrap()),
             None => Change::Remove,
         };
+        let moment = || match text.as_deref() {
+            Some("now") => Change::Set(Moment::Now),
+            Some(text) => Change::Set(Moment::At(text.parse().unwrap())),
+            None => Change::Remove,
+        };
         match *setting {
+            "opens_at" => change.opens_at = moment(),
+            "closes_at" => change.closes_at = moment(),
             "capacity" => change.capacity = people(),
             "batch" => change.batch = people(),
             "paused" => change.paused = Change::Set(text.as_deref() == Some("1")),

@@ -64,6 +64,7 @@ pub fn concert(seats: u32, days: u32) -> Concert {
         price: Won::try_from(100).expect("a price"),
         time_zone: chrono_tz::Asia::Seoul,
         opens_at: None,
+        closes_at: None,
         capacity: None,
         batch: None,
         keys: ConcertKeys::new(id),
