@@ -48,7 +48,13 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         sold: 0,
         held: 0,
         seats: 50,
-        settings: LineSettings { capacity: 1000, batch: 100, paused: false, opens_at_ms: 0, closes_at_ms: 0 },
+        settings: LineSettings {
+            capacity: 1000,
+            batch: 100,
+            paused: false,
+            opens_at_ms: 0,
+            closes_at_ms: 0,
+        },
         message: None,
     };
     let mut builder = BoardBuilder::new(Duration::from_mins(10));

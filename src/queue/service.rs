@@ -9,9 +9,9 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::arrivals::{Arrived, Stands};
+use super::board::Phase;
 use super::line::Line;
 use super::scripts::{ReadBoard, Settled};
-use super::board::Phase;
 use super::settings::{AuditEntry, Configure, SettingsChange};
 use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
 use super::{Board, BoardFacts, OnBoard, PollAfter, QueueConfig, QueueError, Token, TokenKeys};

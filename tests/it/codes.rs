@@ -58,7 +58,8 @@ fn place_of(token: &str) -> Place {
 }
 
 async fn open() -> Sale {
-    let deployment = Deployment::new(vec![concert(10, 1), concert(10, 1), concert(1, 1), over()]).await;
+    let deployment =
+        Deployment::new(vec![concert(10, 1), concert(10, 1), concert(1, 1), over()]).await;
     let deployment = deployment.with("capacity", "6").with("claim_ttl", "10m");
     let deployment = deployment.with("max_seats_per_user", "1");
     let server = deployment.start().await;

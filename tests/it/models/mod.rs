@@ -41,7 +41,7 @@ use world::World;
 const FIRST_SEQ: u64 = 200_000_000_000_000;
 
 /// Enough to reach every answer, however rare.
-const CASES_OF_ANSWERS: u32 = 200;
+const CASES_OF_ANSWERS: u32 = 300;
 
 /// The model and the world side by side.
 struct Machine<'a> {
