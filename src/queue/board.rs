@@ -250,11 +250,11 @@ impl Board {
         self.facts.redis_now_ms.saturating_add(since)
     }
 
-    /// The time until the opening at `now`, by Redis' clock; zero once it has come.
+    /// The seconds until the opening at `now`, by Redis' clock, rounded up; 0 once it has come.
     #[must_use]
-    pub fn opens_in(&self, now: Instant) -> Duration {
+    pub fn opens_in_seconds(&self, now: Instant) -> u64 {
         let opens_at_ms = self.facts.settings.opens_at_ms;
-        Duration::from_millis(opens_at_ms.saturating_sub(self.redis_now_ms(now)))
+        opens_at_ms.saturating_sub(self.redis_now_ms(now)).div_ceil(1000)
     }
 
     /// What was read.

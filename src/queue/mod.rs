@@ -7,7 +7,7 @@
 //! readings), [`pace`] (how fast the line was really served), [`estimate`] (waits and polls).
 //! Then what needs the stores: [`scripts`] and [`token_scripts`] (the atomic steps in `lua/queue/`),
 //! `line` (what a server keeps of one line), `arrivals` (group commit), `boards` (reading boards),
-//! [`service`] (arrive, ask, leave), [`admission`] (who may use the protected routes), [`settings`]
+//! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`admission`] (who may use the protected routes), [`settings`]
 //! (what operators change), [`jobs`] (promotion).
 //!
 //! # Invariants
@@ -36,6 +36,7 @@ pub mod routes;
 pub mod scripts;
 pub mod service;
 pub mod settings;
+pub mod standing;
 pub mod token;
 mod token_keys;
 pub mod token_scripts;
@@ -49,8 +50,9 @@ pub use error::QueueError;
 pub use estimate::{Outlook, PollAfter};
 pub use jobs::{PROMOTE_JOB, PromoteReport};
 pub use scripts::{SCRIPTS, Settled};
-pub use service::{Joined, Queue, Standing, Status};
+pub use service::{Joined, Queue};
 pub use settings::{Change, Message, MessageFault, Moment, SettingsChange};
+pub use standing::{Standing, Status};
 pub use token::{Token, TokenId, TokenInvalid, TokenKeyFault, TokenKeys};
 
 /// A board, as the other slices call it.

@@ -104,7 +104,8 @@ async fn while_every_seat_is_held_people_are_told_so_and_wait_on_when_one_comes_
     let concert = deployment.concert();
     let inside = server.admitted(concert, 1).await;
     let waiting = server.join(concert, 2).await;
-    let hold = server.reserve(&inside, concert, 1, 1).await.expect(201).text("reservationId");
+    let reserved = server.reserve(&inside, concert, 1, 1).await.expect(201);
+    let reservation = reserved.text("reservationId");
     let told = |status: &'static str, held: Value| {
         let (server, waiting) = (&server, &waiting);
         move || {
@@ -118,7 +119,7 @@ async fn while_every_seat_is_held_people_are_told_so_and_wait_on_when_one_comes_
     eventually("the seat may come back", told("sold-out", json!(1))).await;
     // It is no reason to turn anybody away.
     server.post("/user/token", json!({"concertId": concert.id})).await.expect(201);
-    let release = format!("/concert/reserve?userId=1&reservationId={hold}");
+    let release = format!("/concert/reserve?userId=1&reservationId={reservation}");
     server.delete_as(&inside, &release).await.expect(200);
     eventually("they wait on", told("waiting", Value::Null)).await;
 

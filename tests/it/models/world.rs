@@ -21,6 +21,7 @@ use onsale::seats::scripts::{
 };
 use onsale::seats::{Holder, Holds};
 use onsale::words::{Place, SeatNumber, UserId, Won};
+use uuid::Uuid;
 
 use super::call::{
     ACTIVE_TTL, CLAIM_TTL, Call, DAYS, EXTENSION, HARD_EXTRA, HOLD_TTL, HoldRequest, LEASE, LOCK,
@@ -292,28 +293,7 @@ impl World {
                 "configured".into()
             }
             Call::Enter { group, floor, epoch, arrivals } => {
-                let arrivals: Vec<_> = arrivals.iter().map(|user| user.map(user_id)).collect();
-                let (group, floor, arrivals) = (*group, *floor, &arrivals[..]);
-                let outcome = self.run(&Enter { concert, group, floor, epoch, arrivals }).await;
-                let key = concert.keys.group(group);
-                // The script keeps the answer for 5 s, which is nothing in the model's time.
-                let ttl_ms = self.raw.say(&format!("PTTL {key}")).await.int();
-                if (1..=5000).contains(&ttl_ms) {
-                    self.raw.say(&format!("PEXPIRE {key} {}", STEP * UNIT_MS)).await;
-                }
-                let entered = match outcome {
-                    EnterOutcome::Entered(entered) => entered,
-                    EnterOutcome::Unsettled => return "unsettled".into(),
-                    EnterOutcome::Closed => return "closed".into(),
-                };
-                let known = entered.known.iter().map(|known| {
-                    let waits = known.expires_ms == 0;
-                    let expires = if waits { 0 } else { self.unit_of(known.expires_ms) };
-                    (known.index, known.place.get(), expires)
-                });
-                let known: Vec<_> = known.collect();
-                let now = self.unit_of(entered.now_ms);
-                format!("entered {now} {} {} {known:?}", entered.before, entered.first)
+                self.enter(*group, *floor, epoch, arrivals).await
             }
             Call::Promote(terms) => self.promote(terms).await,
             Call::Claim { place: at, user } => {
@@ -348,6 +328,39 @@ impl World {
             }
             other => unreachable!("{other:?} is not of the queue"),
         }
+    }
+
+    async fn enter(
+        &mut self,
+        group: Uuid,
+        floor: u64,
+        epoch: &str,
+        arrivals: &[Option<u64>],
+    ) -> String {
+        let line = self.concert.clone();
+        let concert = &*line;
+        let arrivals: Vec<_> = arrivals.iter().map(|user| user.map(user_id)).collect();
+        let arrivals = &arrivals[..];
+        let outcome = self.run(&Enter { concert, group, floor, epoch, arrivals }).await;
+        let key = concert.keys.group(group);
+        // The script keeps the answer for 5 s, which is nothing in the model's time.
+        let ttl_ms = self.raw.say(&format!("PTTL {key}")).await.int();
+        if (1..=5000).contains(&ttl_ms) {
+            self.raw.say(&format!("PEXPIRE {key} {}", STEP * UNIT_MS)).await;
+        }
+        let entered = match outcome {
+            EnterOutcome::Entered(entered) => entered,
+            EnterOutcome::Unsettled => return "unsettled".into(),
+            EnterOutcome::Closed => return "closed".into(),
+        };
+        let known = entered.known.iter().map(|known| {
+            let waits = known.expires_ms == 0;
+            let expires = if waits { 0 } else { self.unit_of(known.expires_ms) };
+            (known.index, known.place.get(), expires)
+        });
+        let known: Vec<_> = known.collect();
+        let now = self.unit_of(entered.now_ms);
+        format!("entered {now} {} {} {known:?}", entered.before, entered.first)
     }
 
     async fn board(&self, after: u64, limit: usize) -> String {
