@@ -111,16 +111,18 @@ impl App {
     /// Every route of the API, and every file that browsers get.
     #[must_use]
     pub fn routes() -> Routes<AppState> {
-        use Priority::{Arrival, Health, Operation, Payment, Seats, Status};
+        use Priority::{Arrival, Health, Operation, Payment, Seats, Status, Stream};
         Routes::new()
             // The line.
             .route("/user/token", Arrival, post(queue::routes::join_line))
             // Whoever leaves makes room for others.
             .route_of(Method::DELETE, "/user/token", Seats, delete(queue::routes::leave_line))
             .route("/user/token/status", Status, get(queue::routes::show_position))
+            .route("/user/token/events", Stream, get(queue::events::stream_position))
             // Seats.
             .route("/concert/available-dates", Seats, get(seats::routes::list_dates))
             .route("/concert/available-seats", Seats, get(seats::routes::list_seats))
+            .route("/concert/{id}/seats/events", Stream, get(seats::events::stream_seats))
             .route(
                 "/concert/reserve",
                 Seats,

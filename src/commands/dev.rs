@@ -159,6 +159,7 @@ fn open_to_demos(resolver: &mut Resolver) {
     resolver.set("trust_user_ids", "true".to_owned());
     resolver.default_to("arrivals_per_address", || "0".to_owned());
     resolver.default_to("polls_per_address", || "0".to_owned());
+    resolver.default_to("streams_per_address", || "0".to_owned());
 }
 
 /// The token key of the data folder, made at the first start: tokens outlive a restart.

@@ -216,6 +216,7 @@ fn read_http(resolver: &mut Resolver) -> HttpConfig {
     let otherwise = HttpConfig::default();
     resolver.default_to("arrivals_per_address", || otherwise.arrivals_per_address.to_string());
     resolver.default_to("polls_per_address", || otherwise.polls_per_address.to_string());
+    resolver.default_to("streams_per_address", || otherwise.streams_per_address.to_string());
     HttpConfig {
         connections_max: resolver.number("connections_max", 1..=1_000_000),
         reuse_port: resolver.flag("reuse_port"),
@@ -223,6 +224,9 @@ fn read_http(resolver: &mut Resolver) -> HttpConfig {
         arrivals_per_address: resolver.number("arrivals_per_address", 0..=1_000_000),
         polls_per_address: resolver.number("polls_per_address", 0..=1_000_000),
         proxy_hops: resolver.number("proxy_hops", 0..=8),
+        streams_max: resolver.number("streams_max", 0..=1_000_000),
+        streams_per_address: resolver.number("streams_per_address", 0..=1_000_000),
+        heartbeat: resolver.duration("heartbeat", S..=60 * S),
         ..otherwise
     }
 }

@@ -122,6 +122,21 @@ pub const SETTINGS: &[Setting] = &[
         "The most requests in work, above it 503 (seats 0.9 of it, polls 0.8, arrivals 0.7), 1 to 1000000",
     ),
     setting(
+        "streams_max",
+        Some("8192"),
+        "The most open streams of events, above it 503; each takes a connection, 0 to 1000000",
+    ),
+    setting(
+        "streams_per_address",
+        None,
+        "The most open streams of one client address (IPv6: /64), 0 (no limit) to 1000000 [default: 1000; dev: 0]",
+    ),
+    setting(
+        "heartbeat",
+        Some("15s"),
+        "How long a stream of events is silent at most; below what proxies allow, 1s to 60s",
+    ),
+    setting(
         "arrivals_per_address",
         None,
         "The most arrivals per second of one client address (IPv6: /64), ten times as many at once, 0 (no limit) to 1000000 [default: 100; dev: 0]",

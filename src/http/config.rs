@@ -45,6 +45,21 @@ pub struct HttpConfig {
     /// choose their address.
     pub proxy_hops: usize,
 
+    /// The most streams of events that are open; one more is answered 503 `overloaded`.
+    ///
+    /// Protects connections and memory (some 30 KiB each): a stream keeps its connection. Must stay
+    /// below `connections_max`, so that people can also pay. Too low: people have to poll.
+    pub streams_max: usize,
+
+    /// The same of one client address (IPv6: of one /64); one more is answered 429
+    /// `too-many-requests`. 0: no limit.
+    pub streams_per_address: usize,
+
+    /// How long a stream is silent at most: then it gets a line that clients ignore.
+    ///
+    /// Must be below `idle_timeout` and what proxies between allow. Too low: traffic for nothing.
+    pub heartbeat: Duration,
+
     /// From the first byte of a request to the end of its head; also from accepting a connection
     /// to its first byte. Later the connection is closed.
     ///
@@ -52,7 +67,7 @@ pub struct HttpConfig {
     pub header_timeout: Duration,
 
     /// How long a connection may stay open without a request, or without taking anything of an
-    /// answer that is being sent.
+    /// answer that is being sent. What was sent and is not acknowledged for so long ends it, too.
     ///
     /// Must be above the longest `pollAfter` (36 s), so that pollers keep their connection.
     pub idle_timeout: Duration,
@@ -79,6 +94,9 @@ impl Default for HttpConfig {
             arrivals_per_address: 100,
             polls_per_address: 500,
             proxy_hops: 0,
+            streams_max: 8_192,
+            streams_per_address: 1_000,
+            heartbeat: Duration::from_secs(15),
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),

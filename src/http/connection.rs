@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
-use hyper::body::{Body as _, Incoming};
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
@@ -106,13 +107,13 @@ async fn serve(
         let (front, pace) = (front.clone(), service_pace.clone());
         async move {
             let answer = front.answer(request.map(into_body), peer).await;
-            // Only of one that is sent at once it is known when all of it has left. No route answers
-            // in parts: after such an answer an idle connection would have no deadline at all, so
-            // the first one that does must tell the pace when its body has ended.
+            // Only of one that is sent at once it is known already when all of it has left.
             if answer.body().size_hint().exact().is_some() {
                 pace.answered(Instant::now());
+                return Ok(answer);
             }
-            Ok::<_, Infallible>(answer)
+            pace.in_parts(Instant::now());
+            Ok::<_, Infallible>(answer.map(|body| Body::new(InParts { body, pace })))
         }
     });
     let alarm = Box::pin(sleep_until(pace.deadline(now)));
@@ -164,6 +165,28 @@ fn unreadable(status: StatusCode) -> Problem {
 /// Most requests have no body, and an empty one needs no allocation.
 fn into_body(incoming: Incoming) -> Body {
     if incoming.is_end_stream() { Body::empty() } else { Body::new(incoming) }
+}
+
+/// A body that tells the pace of its connection when it has ended.
+struct InParts {
+    body: Body,
+    pace: Arc<Pace>,
+}
+
+impl hyper::body::Body for InParts {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) {
+            self.pace.answered(Instant::now());
+        }
+        frame
+    }
 }
 
 /// A connection and its alarm: ends when either does, with none if the connection rests.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::config::HttpConfig;
 use super::problem::Problem;
 use super::room::Place;
+use super::streams::Opening;
 
 /// The header that carries the request id, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -104,6 +105,8 @@ pub(super) struct RequestContext {
     pub limits: BodyLimits,
     /// Where it is counted as in work; none if it is not.
     pub place: Option<Place>,
+    /// Whether, and as whose, the answer may be a stream.
+    pub opening: Option<Opening>,
 }
 
 /// How much body a request may have, and how long it may take to arrive.
@@ -132,6 +135,11 @@ pub(super) fn body_limits() -> BodyLimits {
         .unwrap_or_else(|_| BodyLimits::from(&HttpConfig::default()))
 }
 
+/// The right of the request at hand to be answered by a stream.
+pub(super) fn opening() -> Option<Opening> {
+    CONTEXT.try_with(|context| context.opening.clone()).ok().flatten()
+}
+
 /// Waits for the client, during which the request at hand is not in work.
 ///
 /// # Errors
@@ -155,7 +163,7 @@ pub(super) fn scope<F: Future>(
 /// Runs `inner` under a request id without being inside a request.
 pub(super) fn with_id<R>(id: RequestId, inner: impl FnOnce() -> R) -> R {
     let limits = BodyLimits::from(&HttpConfig::default());
-    let context = RequestContext { id, limits, place: None };
+    let context = RequestContext { id, limits, place: None, opening: None };
     CONTEXT.sync_scope(context, inner)
 }
 

@@ -5,16 +5,19 @@
 //! | [`JsonBody`] | the JSON body | POST |
 //! | [`OptionalJsonBody`] | the JSON body, or nowhere | POST that works without any field |
 //! | [`QueryOrBody`] | query or JSON body, each field | GET, DELETE |
+//! | [`ConcertPath`] | `{id}` in the path | any |
 //!
 //! All reject with a [`Problem`]: 400, 408, 413, 415, then 422 for a range. They read the body
 //! themselves, so each stands last among a handler's arguments.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
 use bytes::Bytes;
 
 use super::content::{self, Untyped};
-use super::fields::{Fields, FromFields};
+use super::fields::{Fields, FromFields, plain_integer};
 use super::problem::Problem;
+use crate::words::ConcertId;
 
 /// The fields of a JSON body, which must be there.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,25 @@ pub struct OptionalJsonBody<T>(pub T);
 /// `ambiguous-input`.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryOrBody<T>(pub T);
+
+/// The concert that `{id}` in the path names; what is no number is 400, one out of range 422.
+#[derive(Debug, Clone, Copy)]
+pub struct ConcertPath(pub ConcertId);
+
+impl<S: Send + Sync> FromRequestParts<S> for ConcertPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let unreadable =
+            || Problem::bad_request("the concert in the path must be an integer in plain digits");
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|_| unreadable())?;
+        let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id);
+        let id = id.and_then(plain_integer).ok_or_else(unreadable)?;
+        let id = ConcertId::try_from(id);
+        id.map(Self).map_err(|refusal| Problem::out_of_range("concertId", &refusal))
+    }
+}
 
 impl<S: Sync, T: FromFields> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;

@@ -27,7 +27,8 @@ use super::content;
 use super::context::{self, BodyLimits, RequestContext, RequestId, X_REQUEST_ID};
 use super::problem::{self, Code, FailureCause, Problem};
 use super::room::Room;
-use super::routing::Paths;
+use super::routing::{Paths, Priority};
+use super::streams::{Opening, Streams};
 use super::throttle::Throttle;
 
 /// A finished table of routes with everything of this module in front of it.
@@ -37,6 +38,7 @@ pub struct Front {
     limits: BodyLimits,
     room: Arc<Room>,
     throttle: Throttle,
+    streams: Arc<Streams>,
 }
 
 impl Front {
@@ -48,7 +50,13 @@ impl Front {
             limits: BodyLimits::from(config),
             room: Arc::new(Room::new(config.requests_max)),
             throttle: Throttle::new(config),
+            streams: Streams::new(config),
         }
+    }
+
+    /// Ends every stream, so that their clients go to another server.
+    pub(super) fn end_streams(&self) {
+        self.streams.end();
     }
 
     /// Answers one request of `peer`; whatever happens, with an answer.
@@ -59,7 +67,11 @@ impl Front {
         let path = self.paths.find(&method, request.uri().path());
 
         let place = Some((self.room.clone(), path.priority));
-        let context = RequestContext { id, limits: self.limits, place };
+        let opening = (path.priority == Priority::Stream).then(|| Opening {
+            streams: self.streams.clone(),
+            client: self.throttle.client(peer, request.headers()),
+        });
+        let context = RequestContext { id, limits: self.limits, place, opening };
         let mut response = context::scope(context, async {
             let admitted = self
                 .throttle

@@ -3,7 +3,7 @@
 //! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
 //! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`files`] (what browsers get), [`routing`] and
 //! [`front`] (what stands before every handler), [`throttle`] (how often one address may ask),
-//! [`server`] (connections and their deadlines).
+//! [`streams`] (answers that go on), [`server`] (connections and their deadlines).
 //!
 //! # Invariants
 //!
@@ -37,6 +37,7 @@ pub mod routing;
 pub mod server;
 pub mod sockets;
 pub mod store_errors;
+pub mod streams;
 mod throttle;
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ mod tests;
 
 pub use code::Code;
 pub use config::HttpConfig;
-pub use extract::{JsonBody, OptionalJsonBody, QueryOrBody};
+pub use extract::{ConcertPath, JsonBody, OptionalJsonBody, QueryOrBody};
 pub use fields::{FieldSpec, Fields, FromFields, Kind};
 pub use problem::Problem;
 pub use routing::{Priority, Routes};

@@ -28,11 +28,12 @@ enum Phase {
     Sending,
     /// A part of a request's head is here.
     Head,
-    /// A handler is at work, or its answer comes in parts; both have deadlines of their own. An
-    /// answer in parts stays here until the next request: see where `answered` is called.
+    /// A handler is at work; it has deadlines of its own.
     Working,
     /// The answer is sent, and nothing came since.
     Resting,
+    /// An answer in parts, of which there is more to come.
+    Streaming,
 }
 
 /// How long a resting connection keeps what it needs for a request at once.
@@ -43,8 +44,8 @@ const AWAKE_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Patience {
     /// For [`Phase::Fresh`] and [`Phase::Head`].
     pub head: Duration,
-    /// For [`Phase::Sending`], where what the peer takes of an answer starts it again, and from
-    /// there to the next request.
+    /// For [`Phase::Sending`] and [`Phase::Streaming`], where what the peer takes of an answer starts
+    /// it again, and from there to the next request.
     pub rest: Duration,
 }
 
@@ -81,12 +82,17 @@ impl Pace {
         self.enter(Phase::Sending, now);
     }
 
+    /// The handler has answered the first part. [`Self::answered`] comes with the last.
+    pub fn in_parts(&self, now: Instant) {
+        self.enter(Phase::Streaming, now);
+    }
+
     /// Until when the present phase may last.
     pub fn deadline(&self, now: Instant) -> Instant {
         let (phase, since) = self.state();
         match phase {
             Phase::Fresh | Phase::Head => since + self.patience.head,
-            Phase::Sending => since + self.patience.rest,
+            Phase::Sending | Phase::Streaming => since + self.patience.rest,
             Phase::Resting => since + self.patience.awake(),
             // Not a deadline, only the next look.
             Phase::Working => now + self.patience.rest,
@@ -112,8 +118,9 @@ impl Pace {
     }
 
     fn bytes_left(&self, now: Instant) {
-        if self.state().0 == Phase::Sending {
-            self.enter(Phase::Sending, now);
+        let phase = self.state().0;
+        if matches!(phase, Phase::Sending | Phase::Streaming) {
+            self.enter(phase, now);
         }
     }
 
@@ -144,7 +151,8 @@ impl Pace {
             1 => Phase::Sending,
             2 => Phase::Head,
             3 => Phase::Working,
-            _ => Phase::Resting,
+            4 => Phase::Resting,
+            _ => Phase::Streaming,
         };
         (phase, self.opened + Duration::from_millis(state >> 3))
     }
@@ -311,5 +319,16 @@ mod tests {
         pace.bytes_came(at(1_020));
         assert_eq!(pace.deadline(at(1_020)), at(1_025));
         assert!(pace.is_in_head());
+
+        pace.working(at(1_021));
+        pace.in_parts(at(1_022));
+        pace.bytes_came(at(1_023));
+        pace.bytes_left(at(1_040));
+        pace.all_left(at(1_040));
+        assert!(!pace.is_resting(), "there is more to come");
+        assert_eq!(pace.deadline(at(1_041)), at(1_115), "what the peer does not take ends it");
+        pace.answered(at(1_050));
+        pace.all_left(at(1_050));
+        assert!(pace.is_resting());
     }
 }

@@ -25,6 +25,8 @@ pub enum Priority {
     Seats,
     /// Where one stands.
     Status,
+    /// The same, and seats, as streams: the only routes whose answers may go on.
+    Stream,
     /// New places in a line.
     Arrival,
     /// Files of a page, and what it shows to everybody: whoever comes for the first time may come
@@ -40,7 +42,7 @@ impl Priority {
             Self::Health => return usize::MAX,
             Self::Operation | Self::Payment => 10,
             Self::Seats => 9,
-            Self::Status => 8,
+            Self::Status | Self::Stream => 8,
             Self::Arrival | Self::Page => 7,
         };
         let share = most / 10 * tenths + most % 10 * tenths / 10;

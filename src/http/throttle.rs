@@ -67,18 +67,22 @@ impl Throttle {
     ) -> Result<(), Problem> {
         let buckets = match priority {
             Priority::Arrival => &self.arrivals,
-            Priority::Status => &self.polls,
+            Priority::Status | Priority::Stream => &self.polls,
             _ => return Ok(()),
         };
         let Some(buckets) = buckets else {
             return Ok(());
         };
-        let client = client_address(peer, headers, self.proxy_hops);
-        buckets.take(Network::of(client), now).map_err(|wait| {
+        buckets.take(self.client(peer, headers), now).map_err(|wait| {
             Problem::new(Code::TooManyRequests)
                 .detail("too many requests come from this address")
                 .retry_after(wait)
         })
+    }
+
+    /// Whom a request of `peer` comes from.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Network {
+        Network::of(client_address(peer, headers, self.proxy_hops))
     }
 }
 
@@ -105,10 +109,10 @@ fn read_address(text: &[u8]) -> Option<IpAddr> {
 
 /// What counts as one client: an IPv4 address, or the /64 that an IPv6 provider gives to one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-struct Network(u64);
+pub(super) struct Network(u64);
 
 impl Network {
-    fn of(address: IpAddr) -> Self {
+    pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             // The networks that these numbers would be in IPv6 are reserved.
             IpAddr::V4(address) => Self(address.to_bits().into()),

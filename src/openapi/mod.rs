@@ -60,6 +60,21 @@ fn line() -> Vec<Operation> {
             .token(true)
             .answers::<StandingView>(200, "The position; 0 once the token is active.")
             .refuses(&[Code::TooManyRequests]),
+        Operation::new(
+            HttpMethod::Get,
+            "/user/token/events",
+            "stream_position",
+            "Where one stands, told as it changes: server-sent events",
+        )
+        .query::<TokenRequest>()
+        .token(true)
+        .streams(
+            "Events `position`, `estimate`, `message`, `sold-out`, `promoted`, each with what a poll \
+             is answered as its data: the first at once, then what changes, at most once a second. \
+             `gone`: the token is no longer live. With `promoted` and `gone` the stream ends: close it. \
+             A browser's EventSource gives the token as `?token=`.",
+        )
+        .refuses(&[Code::TooManyRequests]),
         Operation::new(HttpMethod::Delete, "/user/token", "leave_line", "Give up a place")
             .query::<TokenRequest>()
             .token(true)
@@ -91,6 +106,21 @@ fn seats() -> Vec<Operation> {
         .active_token()
         .answers_as(200, "The free seats, ascending.", free_seats())
         .refuses(&[Code::UnknownDate]),
+        Operation::new(
+            HttpMethod::Get,
+            "/concert/{id}/seats/events",
+            "stream_seats",
+            "The free seats of a date, told as they change: server-sent events",
+        )
+        .concert_in_path()
+        .query::<seats::events::SeatEventsRequest>()
+        .active_token_or_query()
+        .streams(
+            "`seats` with all free seats as of `/concert/available-seats` at once, then `changed` with \
+             `taken` and `freed`, at most once a second. `ended`: the date is over, or the token no \
+             longer live; the stream ends: close it.",
+        )
+        .refuses(&[Code::UnknownDate, Code::TooManyRequests]),
         Operation::new(
             HttpMethod::Post,
             "/concert/reserve",
@@ -274,7 +304,9 @@ mod tests {
             for (status, answer) in operation["responses"].as_object().unwrap() {
                 assert!(answer["headers"]["X-Request-Id"].is_object(), "{status}: {answer}");
                 if ["200", "201"].contains(&status.as_str()) {
-                    assert!(answer["content"]["application/json"].is_object(), "{answer}");
+                    let kinds = answer["content"].as_object().unwrap();
+                    let known = ["application/json", "text/event-stream"];
+                    assert!(kinds.keys().all(|kind| known.contains(&kind.as_str())), "{answer}");
                     continue;
                 }
                 let schema = &answer["content"]["application/problem+json"]["schema"];

@@ -124,9 +124,29 @@ impl Operation {
         ])
     }
 
+    /// The concert as `{id}`.
+    pub fn concert_in_path(mut self) -> Self {
+        let id = ParameterBuilder::new()
+            .name("id")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .schema(Some(with_example(ConcertId::schema(), json!(1))));
+        self.builder = self.builder.parameter(id);
+        self.refuses(&[Code::BadRequest, Code::OutOfRange])
+    }
+
     /// A token whose turn has come: it is read, and at its first use claimed.
     pub fn active_token(self) -> Self {
-        self.token(false).refuses(&[
+        self.token(false).needs_turn()
+    }
+
+    /// The same, which may also come as `?token=`.
+    pub fn active_token_or_query(self) -> Self {
+        self.token(true).needs_turn()
+    }
+
+    fn needs_turn(self) -> Self {
+        self.refuses(&[
             Code::StillWaiting,
             Code::WrongConcert,
             Code::UserHasToken,
@@ -161,6 +181,17 @@ impl Operation {
             .content("application/json", Content::new(Some(schema)))
             .header("X-Request-Id", text_header());
         self.answers.push((status, response.build()));
+        self
+    }
+
+    /// An answer that goes on: events.
+    pub fn streams(mut self, description: &str) -> Self {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("text/event-stream", Content::new(Some(Schema::from(text.build()))))
+            .header("X-Request-Id", text_header());
+        self.answers.push((200, response.build()));
         self
     }
 

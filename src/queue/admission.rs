@@ -1,6 +1,7 @@
 //! Who may use the protected routes: the first use of a token claims it and binds it to its user.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::line::Line;
 use super::service::Found;
@@ -87,6 +88,13 @@ impl Queue {
             }
             None => Admission::Gone { concert: own, place },
         })
+    }
+
+    /// How long the token lives if nothing happens to it; none if it is no longer active.
+    pub async fn life(&self, admitted: &Admitted) -> Result<Option<Duration>, QueueError> {
+        let key = admitted.concert.keys.token(admitted.place);
+        let value = self.0.redis.get_with_ttl(&key).await.map_err(QueueError::read)?;
+        Ok(value.map(|(_, expires_in_ms)| Duration::from_millis(expires_in_ms)))
     }
 
     /// A token without a key waits, or is gone; or it was let in since the key was read.

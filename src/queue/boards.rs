@@ -3,9 +3,12 @@
 //! The reader is a task of its own. Every 250 ms, or at once when a request needs it, it reads
 //! until a board is complete, swaps it in and tells whoever waits. Requests that wait share that
 //! one read; none of them waits longer than 300 ms.
+//!
+//! Whoever listens is told of every board. While people listen and nobody asks, one is read each
+//! second, however many they are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -33,8 +36,12 @@ const WAIT_MAX: Duration = Duration::from_millis(300);
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a failure answers requests by itself.
 const FAILURE_HOLDS_FOR: Duration = Duration::from_millis(100);
-/// Nobody asked for so many boards in a row: the reader ends.
+/// How often a board is read while people listen and nobody asks.
+const EVERY_FOR_LISTENERS: Duration = Duration::from_secs(1);
+/// Nobody asked for so many boards in a row: the reader ends, or reads for listeners alone.
 const IDLE_READS: u32 = 8;
+/// How long a listener hears of no read before it looks whether there will ever be another.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// The most dead numbers of one read.
 const DEAD_MAX: usize = 1000;
 /// The most reads for one board: as many dead numbers as a line can have, and an end.
@@ -46,6 +53,7 @@ pub(super) struct Boards {
     builder: Mutex<BoardBuilder>,
     is_asked: AtomicBool,
     is_reading: AtomicBool,
+    listeners: AtomicUsize,
     wake: Notify,
     ends: watch::Sender<ReadEnd>,
 }
@@ -66,6 +74,7 @@ impl Boards {
             builder: Mutex::new(BoardBuilder::new(active_ttl)),
             is_asked: AtomicBool::new(false),
             is_reading: AtomicBool::new(false),
+            listeners: AtomicUsize::new(0),
             wake: Notify::new(),
             ends: watch::Sender::new(none),
         }
@@ -102,6 +111,14 @@ impl Line {
         self.board_sent_since(Some(Instant::now())).await
     }
 
+    /// Hears of every board from now on.
+    pub fn listen(self: &Arc<Self>) -> BoardListener {
+        self.boards.listeners.fetch_add(1, Ordering::SeqCst);
+        let ends = self.boards.ends.subscribe();
+        self.keep_reading();
+        BoardListener { line: Arc::clone(self), ends }
+    }
+
     /// Waits for the end of a read that was sent at `since` or later.
     async fn board_sent_since(&self, since: Option<Instant>) -> Result<Arc<Board>, QueueError> {
         let mut ends = self.boards.ends.subscribe();
@@ -122,6 +139,11 @@ impl Line {
         if !boards.is_asked.load(Ordering::SeqCst) {
             boards.is_asked.store(true, Ordering::SeqCst);
         }
+        self.start_reading();
+    }
+
+    fn start_reading(self: &Arc<Self>) {
+        let boards = &self.boards;
         if !boards.is_reading.load(Ordering::SeqCst)
             && !boards.is_reading.swap(true, Ordering::SeqCst)
         {
@@ -195,6 +217,40 @@ fn whole_number(text: Option<&str>, max: u64) -> Option<u64> {
     text.parse().ok().filter(|number| *number <= max)
 }
 
+/// Somebody who hears of every board of a line.
+pub(super) struct BoardListener {
+    line: Arc<Line>,
+    ends: watch::Receiver<ReadEnd>,
+}
+
+impl Drop for BoardListener {
+    fn drop(&mut self) {
+        self.line.boards.listeners.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl BoardListener {
+    /// The next board that could be read; none if the concert has left the catalogue.
+    pub async fn next(&mut self) -> Option<Arc<Board>> {
+        loop {
+            match tokio::time::timeout(SILENCE_MAX, self.ends.changed()).await {
+                Ok(Ok(())) if self.ends.borrow_and_update().outcome.is_ok() => {
+                    if let Some(board) = self.line.boards.current.load_full() {
+                        return Some(board);
+                    }
+                }
+                Ok(Ok(())) => {}
+                // The line keeps the sender.
+                Ok(Err(_)) => return None,
+                Err(_) => {
+                    self.line.concerts.get(self.line.id)?;
+                    self.line.start_reading();
+                }
+            }
+        }
+    }
+}
+
 /// The task that reads a line's boards. However it ends, the next request starts another.
 struct Reader(Arc<Line>);
 
@@ -226,14 +282,18 @@ impl Reader {
             }
             let pause = if failed { PAUSE_AFTER_FAILURE } else { PAUSE };
             tokio::time::sleep(pause).await;
-            let _ = tokio::time::timeout(EVERY.saturating_sub(pause), line.boards.wake.notified())
+            let every = if idle < IDLE_READS { EVERY } else { EVERY_FOR_LISTENERS };
+            let _ = tokio::time::timeout(every.saturating_sub(pause), line.boards.wake.notified())
                 .await;
         }
     }
 
-    /// Whether nobody asked while the reader was about to end.
+    /// Whether nobody listens, and nobody asked while the reader was about to end.
     fn may_end(&self) -> bool {
         let boards = &self.0.boards;
+        if boards.listeners.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
         boards.is_reading.store(false, Ordering::SeqCst);
         // Somebody may have asked and seen the reader still there: then it has to go on, unless
         // another one was started already.

@@ -7,7 +7,8 @@
 //! readings), [`pace`] (how fast the line was really served), [`estimate`] (waits and polls).
 //! Then what needs the stores: [`scripts`] and [`token_scripts`] (the atomic steps in `lua/queue/`),
 //! `line` (what a server keeps of one line), `arrivals` (group commit), `boards` (reading boards),
-//! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`admission`] (who may use the protected routes), [`settings`]
+//! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`listening`] and [`events`]
+//! (being told instead of asking), [`admission`] (who may use the protected routes), [`settings`]
 //! (what operators change), [`jobs`] (promotion).
 //!
 //! # Invariants
@@ -29,8 +30,10 @@ pub mod dead;
 mod drain_model;
 pub mod error;
 pub mod estimate;
+pub mod events;
 pub mod jobs;
 mod line;
+pub mod listening;
 pub mod pace;
 pub mod routes;
 pub mod scripts;

@@ -39,7 +39,7 @@ impl FromFields for JoinRequest {
 
 /// The input of requests about one token; the token may also come by header.
 pub struct TokenRequest {
-    token: Option<String>,
+    pub(super) token: Option<String>,
 }
 
 impl FromFields for TokenRequest {

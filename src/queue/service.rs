@@ -139,7 +139,7 @@ impl Queue {
     }
 
     /// How the token of `place` stands; none if it is no longer live.
-    async fn standing_of(
+    pub(super) async fn standing_of(
         &self,
         line: &Arc<Line>,
         concert: &Concert,

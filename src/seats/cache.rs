@@ -32,18 +32,21 @@ pub struct SeenVersion {
 /// The list of one date; None: the date is past.
 type List = Option<Bytes>;
 
-struct Cached {
+/// The seats of one date at one moment.
+pub struct Moment {
     /// What the list was made for: a reload of the catalogue may change it.
     made_for: (SeatNumber, Tz),
     read_at: Instant,
     good_until: Instant,
-    list: List,
-    reading: SeatReading,
+    /// The free seats, encoded; none: the date is past.
+    pub list: List,
+    /// What they were made of.
+    pub reading: SeatReading,
 }
 
 #[derive(Default)]
 struct Slot {
-    cached: Mutex<Option<Arc<Cached>>>,
+    cached: Mutex<Option<Arc<Moment>>>,
     /// One reading at a time, whoever asks.
     reading: tokio::sync::Mutex<()>,
 }
@@ -74,14 +77,25 @@ impl SeatLists {
         date: ConcertDate,
         seen: SeenVersion,
     ) -> Result<List, RedisError> {
+        Ok(self.moment(redis, concert, date, seen).await?.list.clone())
+    }
+
+    /// The seats of `date`, as they were at a moment after `seen` was asked for.
+    pub async fn moment(
+        &self,
+        redis: &Redis,
+        concert: &Concert,
+        date: ConcertDate,
+        seen: SeenVersion,
+    ) -> Result<Arc<Moment>, RedisError> {
         let slot = self.slot(concert.id, date);
-        if let Some(list) = slot.usable(concert, &seen) {
-            return Ok(list);
+        if let Some(moment) = slot.usable(concert, &seen) {
+            return Ok(moment);
         }
         let _one_reading = slot.reading.lock().await;
         // Whoever read while this caller waited may have read for it, too.
-        if let Some(list) = slot.usable(concert, &seen) {
-            return Ok(list);
+        if let Some(moment) = slot.usable(concert, &seen) {
+            return Ok(moment);
         }
         slot.read(redis, concert, date).await
     }
@@ -131,12 +145,12 @@ impl SeatLists {
 }
 
 impl Slot {
-    /// The cached list, if it was true at a moment after `seen` was asked for: still of the version
+    /// The cached one, if it was true at a moment after `seen` was asked for: still of the version
     /// seen and not outlived, or read later than that.
-    fn usable(&self, concert: &Concert, seen: &SeenVersion) -> Option<List> {
+    fn usable(&self, concert: &Concert, seen: &SeenVersion) -> Option<Arc<Moment>> {
         let cached = self.cached.lock().clone()?;
         let newer = cached.fits(concert) && cached.read_at > seen.asked_at;
-        (newer || cached.is_of(concert, seen)).then(|| cached.list.clone())
+        (newer || cached.is_of(concert, seen)).then_some(cached)
     }
 
     /// Reads the list and keeps it; the caller holds `reading`.
@@ -145,17 +159,16 @@ impl Slot {
         redis: &Redis,
         concert: &Concert,
         date: ConcertDate,
-    ) -> Result<List, RedisError> {
+    ) -> Result<Arc<Moment>, RedisError> {
         let read_at = Instant::now();
         let reading = redis.run(&ReadSeats { concert, date }).await?;
-        let cached = Cached::new(concert, date, reading, read_at);
-        let list = cached.list.clone();
-        *self.cached.lock() = Some(Arc::new(cached));
-        Ok(list)
+        let moment = Arc::new(Moment::new(concert, date, reading, read_at));
+        *self.cached.lock() = Some(moment.clone());
+        Ok(moment)
     }
 }
 
-impl Cached {
+impl Moment {
     fn fits(&self, concert: &Concert) -> bool {
         self.made_for == (concert.seats, concert.time_zone)
     }

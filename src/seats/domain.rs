@@ -173,33 +173,72 @@ impl SeatReading {
         }
     }
 
+    /// The free seats of a concert with seats 1..=`last`.
+    #[must_use]
+    pub fn free(&self, last: SeatNumber) -> FreeSeats {
+        let last = last.get() as usize;
+        let mut bits: Vec<u8> = self.sold.0.iter().map(|sold| !sold).collect();
+        bits.resize(last / 8 + 1, 0xff);
+        bits[0] &= 0x7f;
+        bits[last / 8] &= 0xff << (7 - last % 8);
+        for seat in &self.held {
+            let (byte, bit) = position(*seat);
+            if let Some(bits) = bits.get_mut(byte) {
+                *bits &= !bit;
+            }
+        }
+        FreeSeats(bits.into())
+    }
+
     /// The answer `{"availableSeats":[…]}` for a concert with seats 1..=`last`, encoded.
     #[must_use]
     pub fn encode_free(&self, last: SeatNumber) -> Bytes {
-        let last = last.get();
-        let mut unfree = self.sold.0.to_vec();
-        unfree.resize(last as usize / 8 + 1, 0);
-        for seat in &self.held {
-            let (byte, bit) = position(*seat);
-            if let Some(bits) = unfree.get_mut(byte) {
-                *bits |= bit;
-            }
-        }
-        let free = last.saturating_sub(unfree.iter().map(|bits| bits.count_ones()).sum());
-        let mut body = Vec::with_capacity(32 + 7 * free as usize);
-        body.extend_from_slice(br#"{"availableSeats":["#);
-        let open = body.len();
-        for number in 1..=last {
-            if unfree[number as usize / 8] & (0x80 >> (number % 8)) == 0 {
-                if body.len() > open {
-                    body.push(b',');
-                }
-                push_decimal(&mut body, number);
-            }
-        }
-        body.extend_from_slice(b"]}");
+        let free = self.free(last);
+        let count: u32 = free.0.iter().map(|bits| bits.count_ones()).sum();
+        let mut body = Vec::with_capacity(32 + 7 * count as usize);
+        body.extend_from_slice(br#"{"availableSeats":"#);
+        push_seats(&mut body, free.0.iter().copied());
+        body.push(b'}');
         body.into()
     }
+}
+
+/// The free seats of one date: a bitmap as [`SoldSeats`], with nothing outside of the seats there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FreeSeats(Bytes);
+
+impl FreeSeats {
+    /// What became of the seats since `before`: `{"taken":[…],"freed":[…]}`, encoded; none if nothing
+    /// did.
+    #[must_use]
+    pub fn encode_changes(&self, before: &Self) -> Option<Bytes> {
+        if self == before {
+            return None;
+        }
+        let byte = |seats: &Self, at: usize| seats.0.get(at).copied().unwrap_or(0);
+        let all = || 0..self.0.len().max(before.0.len());
+        let mut body = br#"{"taken":"#.to_vec();
+        push_seats(&mut body, all().map(|at| byte(before, at) & !byte(self, at)));
+        body.extend_from_slice(br#","freed":"#);
+        push_seats(&mut body, all().map(|at| byte(self, at) & !byte(before, at)));
+        body.push(b'}');
+        Some(body.into())
+    }
+}
+
+/// Appends the seats of a bitmap as a JSON list, ascending.
+fn push_seats(body: &mut Vec<u8>, bitmap: impl Iterator<Item = u8>) {
+    body.push(b'[');
+    let open = body.len();
+    for (first, bits) in (0..).step_by(8).zip(bitmap) {
+        for bit in (0..8).filter(|bit| bits & (0x80 >> bit) != 0) {
+            if body.len() > open {
+                body.push(b',');
+            }
+            push_decimal(body, first + bit);
+        }
+    }
+    body.push(b']');
 }
 
 /// Appends `number` in decimal. A list may have 100,000 of them, so no formatting machinery.
@@ -265,6 +304,35 @@ mod tests {
                 (1..=last).filter(|number| !sold.contains(number) && !held.contains(number)).collect();
             let expected = serde_json::json!({ "availableSeats": free }).to_string();
             prop_assert_eq!(reading.encode_free(seat(last)), expected.as_bytes());
+        }
+
+        #[test]
+        fn changes_lead_from_one_moment_to_the_next(
+            last in 1_u32..300,
+            before in prop::collection::btree_set(1_u32..300, 0..100),
+            after in prop::collection::btree_set(1_u32..300, 0..100),
+        ) {
+            let free = |held: &BTreeSet<u32>| {
+                SeatReading {
+                    now_ms: 0,
+                    version: None,
+                    sold: SoldSeats::default(),
+                    next_deadline_ms: None,
+                    held: held.iter().copied().map(seat).collect(),
+                }
+                .free(seat(last))
+            };
+            let within = |seats: &BTreeSet<u32>, others: &BTreeSet<u32>| -> Vec<u32> {
+                seats.difference(others).copied().filter(|number| *number <= last).collect()
+            };
+            let (taken, freed) = (within(&after, &before), within(&before, &after));
+            let nothing = taken.is_empty() && freed.is_empty();
+            let expected = serde_json::json!({ "taken": taken, "freed": freed });
+            let told = free(&after).encode_changes(&free(&before));
+            prop_assert_eq!(told.is_none(), nothing);
+            if let Some(told) = told {
+                prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&told).unwrap(), expected);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Holds live in Redis and change only through the scripts in `lua/seats/`; sales live in
 //! PostgreSQL and are made by the payments slice, which marks them in Redis' sold bitmap. Read in
 //! this order: [`domain`] (the rules, no I/O), [`routes`] (HTTP), [`service`] (what happens, in
-//! which order), [`scripts`] (Redis), [`cache`] (seat lists), [`questions`] and [`sql`]
+//! which order), [`scripts`] (Redis), [`cache`] (seat lists), `feed` and [`events`] (being told of changes), [`questions`] and [`sql`]
 //! (PostgreSQL), [`jobs`] (the sweep).
 //!
 //! # Invariants
@@ -24,6 +24,8 @@ pub mod cache;
 mod config;
 pub mod domain;
 mod error;
+pub mod events;
+mod feed;
 mod jobs;
 pub mod questions;
 pub mod routes;

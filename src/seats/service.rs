@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::cache::{SeatLists, SeenVersion};
 use super::domain::{Hold, Holder, Holds, SeatSelection, Unfree};
+use super::feed::Feeds;
 use super::questions::{NoAnswer, SoldQuestions};
 use super::scripts::{
     HoldOutcome, HoldSeats, ReadDates, ReadHolds, ReleaseHolds, ReleaseOutcome, RestoreSold,
@@ -25,7 +26,8 @@ pub struct Seats {
     pub(super) concerts: Concerts,
     gates: Gates,
     questions: SoldQuestions,
-    lists: Arc<SeatLists>,
+    pub(super) lists: Arc<SeatLists>,
+    pub(super) feeds: Arc<Feeds>,
     config: SeatsConfig,
 }
 
@@ -59,7 +61,7 @@ impl Seats {
         config: SeatsConfig,
     ) -> Self {
         let questions = SoldQuestions::new(database, config.database_timeout);
-        Self { redis, concerts, gates, questions, lists: Arc::default(), config }
+        Self { redis, concerts, gates, questions, lists: Arc::default(), feeds: Arc::default(), config }
     }
 
     /// The dates of `concert` that have a free seat and are not past, ascending.
@@ -191,7 +193,7 @@ impl Seats {
         self.redis.run(&ReadHolds { concert, user }).await.map_err(SeatsError::Read)
     }
 
-    fn generation(&self, concert: &Concert) -> Result<Generation, SeatsError> {
+    pub(super) fn generation(&self, concert: &Concert) -> Result<Generation, SeatsError> {
         self.gates.verified(concert.id).ok_or(SeatsError::NotReady)
     }
 

@@ -82,7 +82,9 @@ impl Deployment {
             "trust_user_ids" => Some("true".to_owned()),
             "database_connections" => Some("6".to_owned()),
             // All clients of a test have one address.
-            "arrivals_per_address" | "polls_per_address" => Some("0".to_owned()),
+            "arrivals_per_address" | "polls_per_address" | "streams_per_address" => {
+                Some("0".to_owned())
+            }
             _ => None,
         };
         let set = self.settings.iter().rev().find(|(given, _)| *given == name);

@@ -1,0 +1,212 @@
+//! Hearing of one's place instead of asking: what has changed for one token, board by board.
+//!
+//! A listener asks no store: it looks at the boards that its server reads for everybody. Only when
+//! its place was served, or no board knows it, does it read its own token's key.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::boards::BoardListener;
+use super::line::Line;
+use super::{Board, OnBoard, Queue, QueueError, Standing, Status};
+use crate::concerts::Concert;
+use crate::words::{Place, UserId};
+
+/// How long a listener who was told its position is not told another one.
+const POSITION_EVERY: Duration = Duration::from_millis(900);
+
+/// Places that no board knows are looked up within this time, not all at once: after a loss of Redis
+/// they may be everybody's.
+const LOOK_UP_WITHIN_MS: u64 = 2_000;
+
+/// Who listens, as far as the request says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Whoever has the token: users need no proof here.
+    Anybody,
+    /// A user.
+    User(UserId),
+    /// Somebody who should have said it: learns nothing that only the token's owner may.
+    Unknown,
+}
+
+/// What has changed since a listener was last told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The place in line, or that it counts again.
+    Position,
+    /// Only the estimated wait, by more than a tenth.
+    Estimate,
+    /// What operators tell everybody who waits.
+    Message,
+    /// Everything is sold.
+    SoldOut,
+    /// It is this token's turn. The last thing that is told.
+    Promoted,
+}
+
+/// Somebody who waits, and listens.
+pub struct Listener {
+    queue: Queue,
+    line: Arc<Line>,
+    concert: Arc<Concert>,
+    place: Place,
+    asker: Asker,
+    boards: BoardListener,
+    told: Standing,
+    told_at: Instant,
+}
+
+impl Queue {
+    /// Listens for what becomes of `token`, which stands as [`Listener::told`] now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::standing`], and [`QueueError::NotYours`].
+    pub async fn listen(&self, token: &str, asker: Asker) -> Result<Listener, QueueError> {
+        let (line, concert, place) = self.open(token)?;
+        // Before the token is looked at, so that nothing is missed.
+        let boards = line.listen();
+        let standing = self.standing_of(&line, &concert, place).await?;
+        let told = fit_for(asker, standing.ok_or(QueueError::TokenExpired)?)?;
+        let (queue, told_at) = (self.clone(), Instant::now());
+        Ok(Listener { queue, line, concert, place, asker, boards, told, told_at })
+    }
+}
+
+/// What `asker` may know of a token.
+fn fit_for(asker: Asker, mut standing: Standing) -> Result<Standing, QueueError> {
+    match asker {
+        Asker::User(user) => standing.check_owner(Some(user))?,
+        Asker::Unknown => standing.expires_in_seconds = None,
+        Asker::Anybody => {}
+    }
+    Ok(standing)
+}
+
+impl Listener {
+    /// How the token stands, as it was last told.
+    #[must_use]
+    pub fn told(&self) -> &Standing {
+        &self.told
+    }
+
+    /// Waits for a change: what has changed, at least one thing; none when the token is gone.
+    /// After [`Heard::Promoted`] there is nothing more to wait for.
+    pub async fn next(&mut self) -> Option<Vec<Heard>> {
+        loop {
+            let board = self.boards.next().await?;
+            let standing = match board.position_of(self.place) {
+                OnBoard::Waiting { position } => {
+                    Ok(Some(self.queue.waiting(self.concert.id, position, &board)))
+                }
+                OnBoard::Dead => Ok(None),
+                OnBoard::Served => self.look_up().await,
+                OnBoard::Beyond => self.look_up_later(&board).await,
+            };
+            let Ok(standing) = standing else {
+                // The next board tries again.
+                continue;
+            };
+            let standing = standing?;
+            let heard = changes(&self.told, &standing);
+            let is_minor = heard.iter().all(|heard| matches!(heard, Heard::Position | Heard::Estimate));
+            if heard.is_empty() || (is_minor && self.told_at.elapsed() < POSITION_EVERY) {
+                continue;
+            }
+            self.told = standing;
+            self.told_at = Instant::now();
+            return Some(heard);
+        }
+    }
+
+    /// The token's own key; none if it is no longer live, or somebody else's.
+    async fn look_up(&self) -> Result<Option<Standing>, QueueError> {
+        let standing = self.queue.standing_of(&self.line, &self.concert, self.place).await?;
+        Ok(standing.and_then(|standing| fit_for(self.asker, standing).ok()))
+    }
+
+    /// The same for a place above the last one of `board`, which is perhaps only older.
+    async fn look_up_later(&self, board: &Board) -> Result<Option<Standing>, QueueError> {
+        let after = Duration::from_millis(rand::random_range(0..LOOK_UP_WITHIN_MS));
+        tokio::time::sleep(after).await;
+        let newest = self.line.fresh_board(Instant::now());
+        let is_known = newest.is_some_and(|newest| {
+            newest.sent() > board.sent() && newest.position_of(self.place) != OnBoard::Beyond
+        });
+        if is_known { Ok(Some(self.told.clone())) } else { self.look_up().await }
+    }
+}
+
+/// What of a listener's standing is news.
+fn changes(told: &Standing, now: &Standing) -> Vec<Heard> {
+    if now.status == Status::Active {
+        return vec![Heard::Promoted];
+    }
+    let mut heard = Vec::new();
+    let is_other = now.status != told.status;
+    if is_other && now.status == Status::SoldOut {
+        heard.push(Heard::SoldOut);
+    }
+    if now.message != told.message {
+        heard.push(Heard::Message);
+    }
+    let (wait, told_wait) = (now.estimated_wait_seconds, told.estimated_wait_seconds);
+    if now.position != told.position || (is_other && now.status != Status::SoldOut) {
+        heard.push(Heard::Position);
+    } else if !is_other && wait.abs_diff(told_wait) * 10 > told_wait {
+        heard.push(Heard::Estimate);
+    }
+    heard
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::queue::PollAfter;
+    use crate::words::ConcertId;
+
+    fn standing(status: Status, position: u64, wait: u64, message: Option<&str>) -> Standing {
+        Standing {
+            concert: ConcertId::try_from(1).unwrap(),
+            status,
+            position,
+            estimated_wait_seconds: wait,
+            poll_after: PollAfter::new(wait, 0.5, Duration::from_secs(45)),
+            expires_in_seconds: None,
+            owner: None,
+            message: message.map(Arc::from),
+        }
+    }
+
+    #[rstest]
+    #[case(Status::Waiting, 9, 100, None, &[])]
+    #[case(Status::Waiting, 8, 100, None, &[Heard::Position])]
+    #[case(Status::Waiting, 8, 50, None, &[Heard::Position])]
+    #[case(Status::Waiting, 9, 110, None, &[])]
+    #[case(Status::Waiting, 9, 111, None, &[Heard::Estimate])]
+    #[case(Status::Waiting, 9, 89, None, &[Heard::Estimate])]
+    #[case(Status::Waiting, 9, 100, Some("soon"), &[Heard::Message])]
+    #[case(Status::Waiting, 8, 100, Some("soon"), &[Heard::Message, Heard::Position])]
+    #[case(Status::SoldOut, 9, 86_400, None, &[Heard::SoldOut])]
+    #[case(Status::Active, 0, 0, None, &[Heard::Promoted])]
+    fn each_change_is_told_by_its_name(
+        #[case] status: Status,
+        #[case] position: u64,
+        #[case] wait: u64,
+        #[case] message: Option<&str>,
+        #[case] heard: &[Heard],
+    ) {
+        let told = standing(Status::Waiting, 9, 100, None);
+        assert_eq!(changes(&told, &standing(status, position, wait, message)), heard);
+    }
+
+    #[test]
+    fn a_place_that_counts_again_after_a_sell_out_is_told_as_a_position() {
+        let told = standing(Status::SoldOut, 9, 86_400, Some("a"));
+        let now = standing(Status::Waiting, 9, 100, None);
+        assert_eq!(changes(&told, &now), [Heard::Message, Heard::Position]);
+    }
+}
