@@ -48,20 +48,22 @@ enum Stage {
 
 /// The events of one listener.
 fn events(listener: Listener) -> impl Stream<Item = Event> + Send {
-    let batches = futures::stream::unfold((listener, Stage::First), |(mut listener, stage)| async move {
-        let heard = match stage {
-            Stage::First => Some(vec![first(listener.told())]),
-            Stage::Listening => listener.next().await,
-            Stage::Over => return None,
-        };
-        let Some(heard) = heard else {
-            return Some((vec![Event::encoded("gone", b"{}")], (listener, Stage::Over)));
-        };
-        let stage = if heard.contains(&Heard::Promoted) { Stage::Over } else { Stage::Listening };
-        let view = StandingView::new(listener.told(), None);
-        let events = heard.into_iter().filter_map(|heard| Event::new(name(heard), &view));
-        Some((events.collect(), (listener, stage)))
-    });
+    let batches =
+        futures::stream::unfold((listener, Stage::First), |(mut listener, stage)| async move {
+            let heard = match stage {
+                Stage::First => Some(vec![first(listener.told())]),
+                Stage::Listening => listener.next().await,
+                Stage::Over => return None,
+            };
+            let Some(heard) = heard else {
+                return Some((vec![Event::encoded("gone", b"{}")], (listener, Stage::Over)));
+            };
+            let stage =
+                if heard.contains(&Heard::Promoted) { Stage::Over } else { Stage::Listening };
+            let view = StandingView::new(listener.told(), None);
+            let events = heard.into_iter().filter_map(|heard| Event::new(name(heard), &view));
+            Some((events.collect(), (listener, stage)))
+        });
     batches.flat_map(futures::stream::iter)
 }
 

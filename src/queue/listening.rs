@@ -110,7 +110,8 @@ impl Listener {
             };
             let standing = standing?;
             let heard = changes(&self.told, &standing);
-            let is_minor = heard.iter().all(|heard| matches!(heard, Heard::Position | Heard::Estimate));
+            let is_minor =
+                heard.iter().all(|heard| matches!(heard, Heard::Position | Heard::Estimate));
             if heard.is_empty() || (is_minor && self.told_at.elapsed() < POSITION_EVERY) {
                 continue;
             }

@@ -22,10 +22,8 @@ pub struct SeatEventsRequest {
 }
 
 impl FromFields for SeatEventsRequest {
-    const FIELDS: &'static [FieldSpec] = &[
-        FieldSpec::required("concertDate", Kind::Date),
-        FieldSpec::optional("token", Kind::Text),
-    ];
+    const FIELDS: &'static [FieldSpec] =
+        &[FieldSpec::required("concertDate", Kind::Date), FieldSpec::optional("token", Kind::Text)];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
         Ok(Self {

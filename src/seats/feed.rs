@@ -82,7 +82,9 @@ impl Seats {
         let mut listener = SeatListener { looks: self.subscribe(concert.id, date), told: None };
         let first = listener.looks.wait_for(|seen| !matches!(seen, Seen::Nothing));
         match tokio::time::timeout(FIRST_WITHIN, first).await {
-            Ok(Ok(seen)) if matches!(*seen, Seen::Over) => return Err(SeatsError::unknown_date(date)),
+            Ok(Ok(seen)) if matches!(*seen, Seen::Over) => {
+                return Err(SeatsError::unknown_date(date));
+            }
             Ok(Ok(_)) => {}
             _ => return Err(SeatsError::NotReady),
         }

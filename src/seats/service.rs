@@ -61,7 +61,15 @@ impl Seats {
         config: SeatsConfig,
     ) -> Self {
         let questions = SoldQuestions::new(database, config.database_timeout);
-        Self { redis, concerts, gates, questions, lists: Arc::default(), feeds: Arc::default(), config }
+        Self {
+            redis,
+            concerts,
+            gates,
+            questions,
+            lists: Arc::default(),
+            feeds: Arc::default(),
+            config,
+        }
     }
 
     /// The dates of `concert` that have a free seat and are not past, ascending.

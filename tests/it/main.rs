@@ -21,6 +21,7 @@ mod crash;
 mod crash_stops;
 mod description;
 mod doubts;
+mod events;
 mod faults;
 #[path = "../faults/history.rs"]
 mod history;

@@ -4,6 +4,7 @@ mod framing;
 mod inputs;
 mod numbers;
 mod serving;
+mod streaming;
 mod surroundings;
 mod throttling;
 

@@ -52,10 +52,12 @@ struct Route {
     required: &'static [&'static str],
     /// Whether it needs a queue token.
     token: bool,
+    /// Whether that may come as `?token=`.
+    token_by_query: bool,
 }
 
 const fn route(method: &'static str, path: &'static str, takes: Takes) -> Route {
-    Route { method, path, takes, fields: &[], required: &[], token: true }
+    Route { method, path, takes, fields: &[], required: &[], token: true, token_by_query: false }
 }
 
 /// Every route of the API.
@@ -65,13 +67,20 @@ const ROUTES: &[Route] = &[
         token: false,
         ..route("POST", "/user/token", Takes::OptionalBody)
     },
-    route("GET", "/user/token/status", Takes::Query),
-    route("DELETE", "/user/token", Takes::Query),
+    Route { token_by_query: true, ..route("GET", "/user/token/status", Takes::Query) },
+    Route { token_by_query: true, ..route("GET", "/user/token/events", Takes::Query) },
+    Route { token_by_query: true, ..route("DELETE", "/user/token", Takes::Query) },
     Route { fields: &["concertId"], ..route("GET", "/concert/available-dates", Takes::Query) },
     Route {
         fields: &["concertId", "concertDate"],
         required: &["concertDate"],
         ..route("GET", "/concert/available-seats", Takes::Query)
+    },
+    Route {
+        fields: &["concertDate"],
+        required: &["concertDate"],
+        token_by_query: true,
+        ..route("GET", "/concert/{id}/seats/events", Takes::Query)
     },
     Route {
         fields: &["userId", "concertId", "concertDate", "seatNumber"],
@@ -247,7 +256,8 @@ impl Stage {
 
     /// A right request without fields: what a route reads is added by who breaks it.
     fn bare(&self, route: &Route) -> Request {
-        let (method, target) = (route.method.to_owned(), route.path.to_owned());
+        let id = self.deployment.concert().id.to_string();
+        let (method, target) = (route.method.to_owned(), route.path.replace("{id}", &id));
         let bare = Request { method, target, fields: Vec::new(), body: Vec::new() };
         match route {
             Route { token: true, .. } => bare.with("Queue-Token", &self.token),

@@ -39,7 +39,10 @@ impl Call {
     /// The path without its query, as the table of routes has it.
     fn route(&self) -> (String, String) {
         let path = self.path.split('?').next().unwrap_or_default();
-        (self.method.to_owned(), path.to_owned())
+        let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && part != "";
+        let part = |part| if number(part) { "{id}" } else { part };
+        let template: Vec<_> = path.split('/').map(part).collect();
+        (self.method.to_owned(), template.join("/"))
     }
 }
 
@@ -62,6 +65,7 @@ fn protected(subject: &Subject) -> Vec<Call> {
     let calls = [
         get(format!("/concert/available-dates?concertId={id}")),
         get(format!("/concert/available-seats?concertId={id}&concertDate={date}")),
+        get(format!("/concert/{id}/seats/events?concertDate={date}")),
         post("/concert/reserve", json!({"userId": user, "concertId": id, "seatNumber": 2})),
         ("DELETE", format!("/concert/reserve?{held}"), None),
         post("/payment/charge", json!({"userId": user, "amount": 5})),
@@ -74,7 +78,7 @@ fn protected(subject: &Subject) -> Vec<Call> {
         let said = format!("{path}{}", body.as_ref().map(Value::to_string).unwrap_or_default());
         Call {
             method,
-            names_concert: said.contains("concertId"),
+            names_concert: said.contains("concertId") || path.contains(&format!("/concert/{id}/")),
             names_user: said.contains("userId"),
             takes_consumed: consumed.iter().any(|route| path.split('?').next() == Some(route)),
             path,
@@ -85,7 +89,7 @@ fn protected(subject: &Subject) -> Vec<Call> {
 }
 
 /// Holds the table against the server's own description: no route that takes a token is forgotten.
-/// The poll and the leave take any live token, and stand in their own tests.
+/// The poll, its stream and the leave take any live token, and stand in their own tests.
 async fn assert_no_route_is_forgotten(server: &TestServer, calls: &[Call]) {
     let document = server.get("/openapi.json").await.expect(200).body;
     let mut described = BTreeSet::new();
@@ -96,7 +100,8 @@ async fn assert_no_route_is_forgotten(server: &TestServer, calls: &[Call]) {
             }
         }
     }
-    let any_token = [("GET", "/user/token/status"), ("DELETE", "/user/token")];
+    let any_token =
+        [("GET", "/user/token/status"), ("GET", "/user/token/events"), ("DELETE", "/user/token")];
     let listed: BTreeSet<_> = calls
         .iter()
         .map(Call::route)

@@ -138,7 +138,9 @@ async fn a_poll_or_a_leave_with_a_wrong_token_changes_nothing() {
     let Stage { deployment, server, .. } = &stage;
     let mut redis = RawRedis::shared().await;
     let before = at_rest(deployment, &mut redis).await;
-    for (method, path) in [("GET", "/user/token/status"), ("DELETE", "/user/token")] {
+    let routes =
+        [("GET", "/user/token/status"), ("GET", "/user/token/events"), ("DELETE", "/user/token")];
+    for (method, path) in routes {
         let refusal = async |token: Option<&str>| {
             let answer = server.send(method, path, token, None).await;
             (answer.status, answer.code().to_owned())

@@ -78,13 +78,19 @@ async fn talk(address: SocketAddr, bytes: &[u8], end: bool) -> RawAnswer {
         let _ = client.shutdown().await;
     }
     let mut all = Vec::new();
-    // A reset is a close.
-    let _ =
-        tokio::time::timeout(PATIENCE, client.read_to_end(&mut all)).await.unwrap_or_else(|_| {
-            panic!(
-                "the server hangs on {:?}",
-                String::from_utf8_lossy(&bytes[..bytes.len().min(300)])
-            )
-        });
+    let told = async {
+        // A reset is a close, and a stream has told enough with its first event.
+        while matches!(client.read_buf(&mut all).await, Ok(1..)) && !is_in_stream(&all) {}
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| {
+        panic!("the server hangs on {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(300)]))
+    });
     RawAnswer::parse(&all)
+}
+
+/// Whether this is a stream of events, with one of them.
+fn is_in_stream(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let head = text.split_once("\r\n\r\n");
+    head.is_some_and(|(head, body)| head.contains("text/event-stream") && body.contains("\ndata: "))
 }
