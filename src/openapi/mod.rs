@@ -69,7 +69,7 @@ fn line() -> Vec<Operation> {
         .query::<TokenRequest>()
         .token(true)
         .streams(
-            "Events `position`, `estimate`, `message`, `sold-out`, `promoted`, each with what a poll \
+            "Events `position`, `estimate`, `message`, `sold-out`, `closed`, `promoted`, each with what a poll \
              is answered as its data: the first at once, then what changes, at most once a second. \
              `gone`: the token is no longer live. With `promoted` and `gone` the stream ends: close it. \
              A browser's EventSource gives the token as `?token=`.",

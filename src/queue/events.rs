@@ -14,9 +14,9 @@ use crate::http::{Problem, QueryOrBody};
 
 /// `GET /user/token/events`: a stream of events, each with the answer that a poll would get.
 ///
-/// The first comes at once: `position`, `sold-out` or `promoted`. Then, at most once a second, what
-/// changes: `position`, `estimate`, `message`, `sold-out`, `promoted`; `gone`, without anything,
-/// when the token is no longer live. With `promoted` and `gone` the stream ends.
+/// The first comes at once: `position`, `sold-out`, `closed` or `promoted`. Then, at most once a
+/// second, what changes: `position`, `estimate`, `message`, `sold-out`, `closed`, `promoted`; `gone`,
+/// without anything, when the token is no longer live. With `promoted` and `gone` the stream ends.
 ///
 /// Answers 200; 401 for a token that is missing, forged or no longer live, 403 `not-yours`, 429 or
 /// 503 `overloaded` when too many streams are open, 503 while the line cannot be seen.
@@ -71,8 +71,9 @@ fn events(listener: Listener) -> impl Stream<Item = Event> + Send {
 fn first(standing: &Standing) -> Heard {
     match standing.status {
         Status::Active => Heard::Promoted,
-        Status::SoldOut => Heard::SoldOut,
-        Status::Waiting => Heard::Position,
+        Status::SoldOut { .. } => Heard::SoldOut,
+        Status::Closed => Heard::Closed,
+        Status::Waiting | Status::Prequeue { .. } => Heard::Position,
     }
 }
 
@@ -82,6 +83,7 @@ fn name(heard: Heard) -> &'static str {
         Heard::Estimate => "estimate",
         Heard::Message => "message",
         Heard::SoldOut => "sold-out",
+        Heard::Closed => "closed",
         Heard::Promoted => "promoted",
     }
 }

@@ -12,8 +12,8 @@ use super::{Board, OnBoard, Queue, QueueError, Standing, Status};
 use crate::concerts::Concert;
 use crate::words::{Place, UserId};
 
-/// How long a listener who was told its position is not told another one.
-const POSITION_EVERY: Duration = Duration::from_millis(900);
+/// How long a listener who was told numbers is not told others.
+const TOLD_EVERY: Duration = Duration::from_millis(900);
 
 /// Places that no board knows are looked up within this time, not all at once: after a loss of Redis
 /// they may be everybody's.
@@ -39,8 +39,10 @@ pub enum Heard {
     Estimate,
     /// What operators tell everybody who waits.
     Message,
-    /// Everything is sold.
+    /// No seat is free, or how many are only held.
     SoldOut,
+    /// The sale is over.
+    Closed,
     /// It is this token's turn. The last thing that is told.
     Promoted,
 }
@@ -110,9 +112,10 @@ impl Listener {
             };
             let standing = standing?;
             let heard = changes(&self.told, &standing);
-            let is_minor =
-                heard.iter().all(|heard| matches!(heard, Heard::Position | Heard::Estimate));
-            if heard.is_empty() || (is_minor && self.told_at.elapsed() < POSITION_EVERY) {
+            let is_urgent = heard.contains(&Heard::Promoted)
+                || heard.contains(&Heard::Message)
+                || is_another_kind(&self.told, &standing);
+            if heard.is_empty() || (!is_urgent && self.told_at.elapsed() < TOLD_EVERY) {
                 continue;
             }
             self.told = standing;
@@ -145,20 +148,28 @@ fn changes(told: &Standing, now: &Standing) -> Vec<Heard> {
         return vec![Heard::Promoted];
     }
     let mut heard = Vec::new();
-    let is_other = now.status != told.status;
-    if is_other && now.status == Status::SoldOut {
-        heard.push(Heard::SoldOut);
+    let is_another = is_another_kind(told, now);
+    match now.status {
+        Status::SoldOut { .. } if now.status != told.status => heard.push(Heard::SoldOut),
+        Status::Closed if is_another => heard.push(Heard::Closed),
+        _ => {}
     }
     if now.message != told.message {
         heard.push(Heard::Message);
     }
+    let goes_on = is_another && !matches!(now.status, Status::SoldOut { .. } | Status::Closed);
     let (wait, told_wait) = (now.estimated_wait_seconds, told.estimated_wait_seconds);
-    if now.position != told.position || (is_other && now.status != Status::SoldOut) {
+    if now.position != told.position || goes_on {
         heard.push(Heard::Position);
-    } else if !is_other && wait.abs_diff(told_wait) * 10 > told_wait {
+    } else if !is_another && wait.abs_diff(told_wait) * 10 > told_wait {
         heard.push(Heard::Estimate);
     }
     heard
+}
+
+/// Whether it is at another part of its way, whatever the numbers are there.
+fn is_another_kind(told: &Standing, now: &Standing) -> bool {
+    std::mem::discriminant(&told.status) != std::mem::discriminant(&now.status)
 }
 
 #[cfg(test)]
@@ -191,7 +202,9 @@ mod tests {
     #[case(Status::Waiting, 9, 89, None, &[Heard::Estimate])]
     #[case(Status::Waiting, 9, 100, Some("soon"), &[Heard::Message])]
     #[case(Status::Waiting, 8, 100, Some("soon"), &[Heard::Message, Heard::Position])]
-    #[case(Status::SoldOut, 9, 86_400, None, &[Heard::SoldOut])]
+    #[case(Status::SoldOut { held: 2 }, 9, 86_400, None, &[Heard::SoldOut])]
+    #[case(Status::Closed, 9, 86_400, None, &[Heard::Closed])]
+    #[case(Status::Prequeue { opens_in_seconds: 9 }, 9, 100, None, &[Heard::Position])]
     #[case(Status::Active, 0, 0, None, &[Heard::Promoted])]
     fn each_change_is_told_by_its_name(
         #[case] status: Status,
@@ -206,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_place_that_counts_again_after_a_sell_out_is_told_as_a_position() {
-        let told = standing(Status::SoldOut, 9, 86_400, Some("a"));
+        let told = standing(Status::SoldOut { held: 0 }, 9, 86_400, Some("a"));
         let now = standing(Status::Waiting, 9, 100, None);
         assert_eq!(changes(&told, &now), [Heard::Message, Heard::Position]);
     }
