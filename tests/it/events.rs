@@ -30,9 +30,8 @@ impl Events {
     /// The next event: its name and its data; none when the stream has ended.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let block = block.to_owned();
-                self.text = rest.to_owned();
+            if let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
                 let line = |kind: &str| block.lines().find_map(|line| line.strip_prefix(kind));
                 if let (Some(name), Some(data)) = (line("event: "), line("data: ")) {
                     return Some((name.to_owned(), serde_json::from_str(data).expect("JSON")));

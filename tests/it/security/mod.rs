@@ -39,7 +39,8 @@ impl Call {
     /// The path without its query, as the table of routes has it.
     fn route(&self) -> (String, String) {
         let path = self.path.split('?').next().unwrap_or_default();
-        let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && part != "";
+        let number =
+            |part: &str| part.bytes().all(|byte| byte.is_ascii_digit()) && !part.is_empty();
         let part = |part| if number(part) { "{id}" } else { part };
         let template: Vec<_> = path.split('/').map(part).collect();
         (self.method.to_owned(), template.join("/"))
