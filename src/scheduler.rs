@@ -58,6 +58,12 @@ impl Successes {
         self.0.lock().get(job).map(Instant::elapsed)
     }
 
+    /// How long ago each job last succeeded, of those that ever did.
+    #[must_use]
+    pub fn ages(&self) -> Vec<(&'static str, Duration)> {
+        self.0.lock().iter().map(|(job, at)| (*job, at.elapsed())).collect()
+    }
+
     fn record(&self, job: &'static str) {
         self.0.lock().insert(job, Instant::now());
     }

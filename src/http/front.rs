@@ -1,4 +1,4 @@
-//! What stands in front of every handler: request id, limits, caught panics, one log line.
+//! What stands in front of every handler: request id, limits, caught panics, counts, one log line.
 //!
 //! Not a middleware of the router: each of those costs every request two allocations, a clone of
 //! the route and a copy of its future.
@@ -12,7 +12,7 @@ use std::any::Any;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
@@ -25,16 +25,17 @@ use tower::Service;
 use super::config::HttpConfig;
 use super::content;
 use super::context::{self, BodyLimits, RequestContext, RequestId, X_REQUEST_ID};
+use super::measures::Measures;
 use super::problem::{self, Code, FailureCause, Problem};
 use super::room::Room;
-use super::routing::{Paths, Priority};
+use super::routing::{KnownPath, Paths, Priority};
 use super::streams::{Opening, Streams};
 use super::throttle::Throttle;
 
 /// A finished table of routes with everything of this module in front of it.
 pub struct Front {
     router: Router,
-    paths: Paths,
+    paths: Arc<Paths>,
     limits: BodyLimits,
     room: Arc<Room>,
     throttle: Throttle,
@@ -46,7 +47,7 @@ impl Front {
     pub(super) fn new(router: Router, paths: Paths, config: &HttpConfig) -> Self {
         Self {
             router: router.fallback(not_found).method_not_allowed_fallback(method_not_allowed),
-            paths,
+            paths: Arc::new(paths),
             limits: BodyLimits::from(config),
             room: Arc::new(Room::new(config.requests_max)),
             throttle: Throttle::new(config),
@@ -59,12 +60,18 @@ impl Front {
         self.streams.end();
     }
 
+    /// What is counted here.
+    #[must_use]
+    pub fn measures(&self) -> Measures {
+        Measures::new(Arc::clone(&self.paths), Arc::clone(&self.room))
+    }
+
     /// Answers one request of `peer`; whatever happens, with an answer.
     pub async fn answer(&self, request: Request, peer: IpAddr) -> Response {
         let started = Instant::now();
         let id = RequestId::from_headers(request.headers());
         let method = request.method().clone();
-        let path = self.paths.find(&method, request.uri().path());
+        let KnownPath { path, answers } = self.paths.find(&method, request.uri().path());
 
         let place = Some((self.room.clone(), path.priority));
         let opening = (path.priority == Priority::Stream).then(|| Opening {
@@ -90,7 +97,10 @@ impl Front {
         .await;
 
         response.headers_mut().insert(X_REQUEST_ID, id.header_value());
-        log(&Finished { method: &method, route: path.template, id: &id, started }, &response);
+        let taken = started.elapsed();
+        answers.count(&method, response.status(), taken);
+        self.paths.refusals.count(&response);
+        log(&Finished { method: &method, route: path.template, id: &id, taken }, &response);
         response
     }
 }
@@ -134,17 +144,17 @@ struct Finished<'a> {
     method: &'a Method,
     route: &'a str,
     id: &'a RequestId,
-    started: Instant,
+    taken: Duration,
 }
 
 /// The one log line of a request. Its level is part of the callsite, hence the repetition.
 fn log(request: &Finished<'_>, response: &Response) {
-    let Finished { method, route, id, started } = *request;
+    let Finished { method, route, id, taken } = *request;
     let status = response.status();
     let failure = response.extensions().get::<FailureCause>();
     let code = failure.map_or("", |failure| failure.code.as_str());
     let cause = failure.and_then(|failure| failure.chain.as_deref());
-    let (status_code, millis) = (status.as_u16(), started.elapsed().as_secs_f64() * 1_000.0);
+    let (status_code, millis) = (status.as_u16(), taken.as_secs_f64() * 1_000.0);
 
     if status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE {
         tracing::error!(%method, route, status = status_code, millis, code, cause, request_id = %id, "request");

@@ -1,9 +1,10 @@
 //! HTTP plumbing: everything about requests and answers that is the same for every slice.
 //!
 //! Read in this order: [`problem`] (every error answer), [`extract`] and [`fields`] (inputs),
-//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`files`] (what browsers get), [`routing`] and
-//! [`front`] (what stands before every handler), [`throttle`] (how often one address may ask),
-//! [`streams`] (answers that go on), [`server`] (connections and their deadlines).
+//! [`credentials`] (the headers that carry tokens and keys), [`answer`] (JSON out), [`files`] (what
+//! browsers get), [`routing`] and [`front`] (what stands before every handler), [`measures`] (what is
+//! counted there), [`throttle`] (how often one address may ask), [`streams`] (answers that go on),
+//! [`server`] (connections and their deadlines).
 //!
 //! # Invariants
 //!
@@ -29,6 +30,7 @@ pub mod fields;
 pub mod files;
 pub mod front;
 mod json;
+pub mod measures;
 mod pace;
 pub mod problem;
 mod query;
@@ -47,6 +49,7 @@ pub use code::Code;
 pub use config::HttpConfig;
 pub use extract::{ConcertPath, JsonBody, OptionalJsonBody, QueryOrBody};
 pub use fields::{FieldSpec, Fields, FromFields, Kind};
+pub use measures::Measures;
 pub use problem::Problem;
 pub use routing::{Priority, Routes};
 pub use store_errors::{Effect, redis_problem};

@@ -50,6 +50,11 @@ impl Room {
         if self.take(priority) { Ok(output) } else { Err(Self::full()) }
     }
 
+    /// How many are in work, and how many may be.
+    pub fn taken(&self) -> (usize, usize) {
+        (self.taken.load(Ordering::Relaxed), self.most)
+    }
+
     /// What is answered when there is no room.
     pub fn full() -> Problem {
         Problem::new(Code::Overloaded).detail("too many requests are in work here")

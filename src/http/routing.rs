@@ -7,6 +7,7 @@ use axum::routing::{MethodRouter, get};
 use super::config::HttpConfig;
 use super::files::File;
 use super::front::Front;
+use super::measures::{PathAnswers, Refusals};
 
 /// Which requests are refused first when many are in work: of the later ones a server takes fewer.
 ///
@@ -148,7 +149,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Completes the table: every handler gets `state`.
     #[must_use]
     pub fn finish(self, state: S, config: &HttpConfig) -> Front {
-        let paths = Paths { api: self.paths, files: self.files };
+        let paths = Paths::new(self.paths, self.files);
         Front::new(self.router.with_state(state), paths, config)
     }
 }
@@ -159,26 +160,58 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
     }
 }
 
-/// The paths of a finished table.
+/// The paths of a finished table, and what was answered.
 #[derive(Debug)]
 pub(super) struct Paths {
-    api: Vec<Path>,
-    files: Vec<Path>,
+    api: Vec<KnownPath>,
+    files: Vec<KnownPath>,
+    unknown: KnownPath,
+    /// What was refused, on whatever path.
+    pub refusals: Refusals,
+}
+
+/// A path, and what was answered on it.
+#[derive(Debug)]
+pub(super) struct KnownPath {
+    pub path: Path,
+    pub answers: PathAnswers,
+}
+
+impl KnownPath {
+    fn new(path: Path) -> Self {
+        Self { path, answers: PathAnswers::default() }
+    }
 }
 
 impl Paths {
+    fn new(api: Vec<Path>, files: Vec<Path>) -> Self {
+        let known = |paths: Vec<Path>| paths.into_iter().map(KnownPath::new).collect();
+        Self {
+            api: known(api),
+            files: known(files),
+            unknown: KnownPath::new(Path::UNKNOWN),
+            refusals: Refusals::new(),
+        }
+    }
+
+    /// What was answered on each, by its template.
+    pub fn answers(&self) -> impl Iterator<Item = (&'static str, &PathAnswers)> {
+        let all = self.api.iter().chain(&self.files).chain([&self.unknown]);
+        all.map(|known| (known.path.template, &known.answers))
+    }
+
     /// The one that a request means.
-    pub fn find(&self, method: &Method, path: &str) -> &Path {
+    pub fn find(&self, method: &Method, path: &str) -> &KnownPath {
         let mut all_methods = None;
-        for known in self.api.iter().filter(|known| known.matches(path)) {
-            match &known.method {
+        for known in self.api.iter().filter(|known| known.path.matches(path)) {
+            match &known.path.method {
                 Some(only) if only == method => return known,
                 Some(_) => {}
                 None => all_methods = Some(known),
             }
         }
-        let file = || self.files.iter().find(|file| file.template == path);
-        all_methods.or_else(file).unwrap_or(&Path::UNKNOWN)
+        let file = || self.files.iter().find(|file| file.path.template == path);
+        all_methods.or_else(file).unwrap_or(&self.unknown)
     }
 }
 
@@ -190,8 +223,8 @@ mod tests {
     fn a_path_is_found_by_its_segments() {
         let path = |template| Path { template, method: None, priority: Priority::Seats };
         let api = vec![path("/concert/reserve"), path("/concert/{id}/fairness")];
-        let paths = Paths { api, files: vec![path("/page.css")] };
-        let found = |path| paths.find(&Method::GET, path);
+        let paths = Paths::new(api, vec![path("/page.css")]);
+        let found = |path| &paths.find(&Method::GET, path).path;
         assert_eq!(found("/concert/reserve").template, "/concert/reserve");
         assert_eq!(found("/concert/7/fairness").template, "/concert/{id}/fairness");
         assert_eq!(found("/page.css").template, "/page.css");
@@ -206,8 +239,8 @@ mod tests {
         let routes = Routes::<()>::new()
             .route_of(Method::DELETE, "/a", Priority::Seats, delete(|| async {}))
             .route("/a", Priority::Arrival, post(|| async {}));
-        let paths = Paths { api: routes.paths, files: routes.files };
-        let priority = |method| paths.find(&method, "/a").priority;
+        let paths = Paths::new(routes.paths, routes.files);
+        let priority = |method| paths.find(&method, "/a").path.priority;
         assert_eq!(priority(Method::DELETE), Priority::Seats);
         for other in [Method::POST, Method::GET, Method::HEAD] {
             assert_eq!(priority(other), Priority::Arrival);

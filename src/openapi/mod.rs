@@ -226,6 +226,9 @@ fn operation() -> Vec<Operation> {
         .query::<AuditRequest>()
         .answers::<AuditView>(200, "At most 100 changes.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
+        Operation::new(HttpMethod::Get, "/metrics", "show_metrics", "For Prometheus")
+            .operators_only()
+            .answers_text(200, "The text format of Prometheus, version 0.0.4."),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
             .answers_as(200, "OpenAPI 3.1.", any())
             .refuses(&[Code::TooManyRequests]),
@@ -305,7 +308,7 @@ mod tests {
                 assert!(answer["headers"]["X-Request-Id"].is_object(), "{status}: {answer}");
                 if ["200", "201"].contains(&status.as_str()) {
                     let kinds = answer["content"].as_object().unwrap();
-                    let known = ["application/json", "text/event-stream"];
+                    let known = ["application/json", "text/event-stream", "text/plain"];
                     assert!(kinds.keys().all(|kind| known.contains(&kind.as_str())), "{answer}");
                     continue;
                 }

@@ -174,6 +174,17 @@ impl Operation {
         self.answers_as(status, description, Ref::from_schema_name(T::name()).into())
     }
 
+    /// An answer that is text, not JSON.
+    pub fn answers_text(mut self, status: u16, description: &str) -> Self {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("text/plain", Content::new(Some(Schema::from(text))))
+            .header("X-Request-Id", text_header());
+        self.answers.push((status, response.build()));
+        self
+    }
+
     /// An answer with a body of this schema.
     pub fn answers_as(mut self, status: u16, description: &str, schema: RefOr<Schema>) -> Self {
         let response = ResponseBuilder::new()

@@ -2,11 +2,16 @@
 //! what operators see, who alone may look.
 
 pub mod controls;
+pub mod metrics;
 pub mod operators;
 pub mod overview;
 pub mod readiness;
 pub mod routes;
+pub mod samples;
+pub mod scripts;
 
 pub use operators::{Operator, Operators};
 pub use overview::Overview;
 pub use readiness::Readiness;
+pub use samples::{SAMPLE_JOB, Samples};
+pub use scripts::SCRIPTS;

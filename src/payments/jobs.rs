@@ -1,10 +1,13 @@
 //! What a lost answer or a dead server left over: payments that Redis was not told about.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures::StreamExt;
 use uuid::Uuid;
 
 use super::domain::Payment;
 use super::reads::{self, PAYMENTS_MAX};
+use super::recovery::VerifyReport;
 use super::service::Payments;
 use crate::mutant;
 use crate::postgres::PgError;
@@ -25,7 +28,53 @@ pub struct FinishReport {
     pub failed: usize,
 }
 
+/// What the reconciler of this server did since its start.
+#[derive(Debug, Default)]
+pub(super) struct Reconciled {
+    finished: AtomicU64,
+    unfinished: AtomicU64,
+    marked: AtomicU64,
+    cleared: AtomicU64,
+}
+
+/// A look at [`Payments::reconciled`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReconciledCounts {
+    /// Payments that had to be finished by the job.
+    pub finished: u64,
+    /// Payments that Redis did not know after the last run.
+    pub unfinished: u64,
+    /// Seats that had to be marked sold.
+    pub marked: u64,
+    /// Marks that had to be cleared.
+    pub cleared: u64,
+}
+
+impl Reconciled {
+    fn count_finish(&self, report: &FinishReport) {
+        self.finished.fetch_add(report.finished as u64, Ordering::Relaxed);
+        self.unfinished.store(report.failed as u64, Ordering::Relaxed);
+    }
+
+    pub fn count_verify(&self, report: &VerifyReport) {
+        self.marked.fetch_add(report.marked, Ordering::Relaxed);
+        self.cleared.fetch_add(report.cleared, Ordering::Relaxed);
+    }
+}
+
 impl Payments {
+    /// What the reconciler of this server did since its start.
+    #[must_use]
+    pub fn reconciled(&self) -> ReconciledCounts {
+        let Reconciled { finished, unfinished, marked, cleared } = &self.0.reconciled;
+        ReconciledCounts {
+            finished: finished.load(Ordering::Relaxed),
+            unfinished: unfinished.load(Ordering::Relaxed),
+            marked: marked.load(Ordering::Relaxed),
+            cleared: cleared.load(Ordering::Relaxed),
+        }
+    }
+
     /// Each second: reads PostgreSQL's clock, notes the payments that Redis knows, and finishes
     /// those that it was not told about. Any server may do it, at any time, twice.
     pub async fn finish_unsynced(self) -> Result<FinishReport, PgError> {
@@ -47,6 +96,7 @@ impl Payments {
                 break;
             }
         }
+        self.0.reconciled.count_finish(&report);
         Ok(report)
     }
 

@@ -39,3 +39,17 @@ pub use domain::{KeyUse, Payment, PaymentSeat, Purchase};
 pub use error::PaymentError;
 pub use scripts::SCRIPTS;
 pub use service::Payments;
+
+/// Every statement of this slice.
+pub static STATEMENTS: &[&crate::postgres::Statement] = &[
+    &sql::CHARGE,
+    &sql::PAY,
+    &reads::BALANCE,
+    &reads::PAYMENT_OF_PLACE,
+    &reads::PAYMENT_OF_KEY,
+    &reads::PAYMENTS_OF_USER,
+    &reads::UNSYNCED,
+    &reads::RECENT,
+    &reads::SOLD_SEATS,
+    &reads::MARK_SYNCED,
+];

@@ -7,8 +7,17 @@ use uuid::Uuid;
 
 use super::domain::{KeyUse, OwnedPage, Payment};
 use super::sql::{PaymentRow, big, small, word};
-use crate::postgres::{PgError, pool::ask};
+use crate::postgres::{PgError, Statement, pool::ask};
 use crate::words::{ConcertDate, ConcertId, Place, SeatNumber, UserId, Won};
+
+pub(super) static BALANCE: Statement = Statement::new("balance");
+pub(super) static PAYMENT_OF_PLACE: Statement = Statement::new("payment_of_place");
+pub(super) static PAYMENT_OF_KEY: Statement = Statement::new("payment_of_key");
+pub(super) static PAYMENTS_OF_USER: Statement = Statement::new("payments_of_user");
+pub(super) static UNSYNCED: Statement = Statement::new("unsynced");
+pub(super) static RECENT: Statement = Statement::new("recent");
+pub(super) static SOLD_SEATS: Statement = Statement::new("sold_seats");
+pub(super) static MARK_SYNCED: Statement = Statement::new("mark_synced");
 
 /// The most payments that one question answers.
 pub const PAYMENTS_MAX: i64 = 500;
@@ -16,7 +25,7 @@ pub const PAYMENTS_MAX: i64 = 500;
 /// A user's balance; 0 for one that never charged.
 pub async fn balance(pool: &PgPool, user: UserId) -> Result<Won, PgError> {
     let user = big(user.get());
-    ask(pool, move |connection| {
+    ask(pool, &BALANCE, move |connection| {
         async move {
             let balance =
                 sqlx::query_scalar!("select balance from balances where user_id = $1", user)
@@ -35,7 +44,7 @@ pub async fn payment_of_place(
     concert: ConcertId,
     place: Place,
 ) -> Result<Option<Payment>, PgError> {
-    ask(pool, move |connection| {
+    ask(pool, &PAYMENT_OF_PLACE, move |connection| {
         async move {
             let row = sqlx::query_as!(
                 PaymentRow,
@@ -75,7 +84,7 @@ pub async fn payment_of_key(
     key: &KeyUse,
 ) -> Result<StoredKey, PgError> {
     let key = key.clone();
-    ask(pool, move |connection| {
+    ask(pool, &PAYMENT_OF_KEY, move |connection| {
         let key = key.clone();
         async move {
             let stored = sqlx::query!(
@@ -124,7 +133,7 @@ pub async fn payments_of_user(
     user: UserId,
     before: Option<Uuid>,
 ) -> Result<OwnedPage, PgError> {
-    ask(pool, move |connection| {
+    ask(pool, &PAYMENTS_OF_USER, move |connection| {
         async move {
             let rows = sqlx::query_as!(
                 PaymentRow,
@@ -164,7 +173,7 @@ pub async fn payments_of_user(
 /// The oldest payments that Redis has not been told about for `older_than_s` seconds, at most
 /// [`PAYMENTS_MAX`].
 pub async fn unsynced(pool: &PgPool, older_than_s: f64) -> Result<Vec<Payment>, PgError> {
-    ask(pool, move |connection| {
+    ask(pool, &UNSYNCED, move |connection| {
         async move {
             let rows = sqlx::query_as!(
                 PaymentRow,
@@ -200,7 +209,7 @@ pub async fn recent(
     age_s: f64,
     after: (DateTime<Utc>, Uuid),
 ) -> Result<Vec<Payment>, PgError> {
-    ask(pool, move |connection| {
+    ask(pool, &RECENT, move |connection| {
         async move {
             let rows = sqlx::query_as!(
                 PaymentRow,
@@ -238,7 +247,7 @@ pub async fn sold_seats(
     concert: ConcertId,
     date: ConcertDate,
 ) -> Result<Vec<SeatNumber>, PgError> {
-    ask(pool, move |connection| {
+    ask(pool, &SOLD_SEATS, move |connection| {
         async move {
             let seats = sqlx::query_scalar!(
                 r#"select coalesce(array_agg(seat_number order by seat_number), '{}') as "seats!"
@@ -258,7 +267,7 @@ pub async fn sold_seats(
 /// Notes that Redis agrees with these payments.
 pub async fn mark_synced(pool: &PgPool, payments: &[Uuid]) -> Result<(), PgError> {
     let payments = payments.to_vec();
-    ask(pool, move |connection| {
+    ask(pool, &MARK_SYNCED, move |connection| {
         let payments = payments.clone();
         async move {
             sqlx::query!(

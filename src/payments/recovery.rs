@@ -114,7 +114,9 @@ impl Payments {
             futures::stream::iter(verifications).buffer_unordered(AT_ONCE).collect().await;
         let mut report = VerifyReport::default();
         for result in results {
-            report.add(&result?);
+            let of_one = result?;
+            self.0.reconciled.count_verify(&of_one);
+            report.add(&of_one);
         }
         Ok(report)
     }

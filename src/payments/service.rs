@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::domain::{KeyUse, OwnedPage, Payment, Purchase};
 use super::error::{Failure, PaymentError, refusal};
+use super::jobs::Reconciled;
 use super::reads::{self, StoredKey};
 use super::recovery::Recovery;
 use super::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
@@ -43,6 +44,7 @@ pub(super) struct Inner {
     pub synced: Mutex<Vec<Uuid>>,
     tasks: TaskTracker,
     foreign_replays: AtomicU64,
+    pub(super) reconciled: Reconciled,
 }
 
 impl Payments {
@@ -66,6 +68,7 @@ impl Payments {
             synced: Mutex::default(),
             tasks: TaskTracker::new(),
             foreign_replays: AtomicU64::new(0),
+            reconciled: Reconciled::default(),
         }))
     }
 

@@ -5,8 +5,11 @@ use futures::FutureExt;
 use uuid::Uuid;
 
 use super::domain::{KeyUse, Payment, PaymentSeat, Purchase};
-use crate::postgres::{PgError, pool};
+use crate::postgres::{PgError, Statement, pool};
 use crate::words::{ChargeAmount, ConcertDate, ConcertId, Place, SeatNumber, UserId, Won};
+
+pub(super) static CHARGE: Statement = Statement::new("charge");
+pub(super) static PAY: Statement = Statement::new("pay");
 
 /// What a statement that moves money answered instead of doing it.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +146,7 @@ pub async fn charge(
     charge: &ChargeStatement,
 ) -> Result<Won, MoneyError> {
     let charge = charge.clone();
-    let answer = pool::answer(connection, |connection| {
+    let answer = pool::answer(connection, &CHARGE, |connection| {
         async move {
         let key = charge.key.as_ref();
         let rows = sqlx::query!(
@@ -174,7 +177,7 @@ pub async fn pay(
     let seats: Vec<i32> = pay.seats.iter().map(|seat| small(seat.seat.get())).collect();
     let reservations: Vec<Uuid> = pay.seats.iter().map(|seat| seat.reservation).collect();
     let prices: Vec<i64> = pay.seats.iter().map(|seat| seat.price.get()).collect();
-    let answer = pool::answer(connection, |connection| {
+    let answer = pool::answer(connection, &PAY, |connection| {
         async move {
             let key = pay.key.as_ref();
             let rows = sqlx::query_as!(

@@ -8,7 +8,9 @@ use futures::FutureExt;
 use parking_lot::RwLock;
 use sqlx::PgPool;
 
-use super::{PgError, pool};
+use super::{PgError, Statement, pool};
+
+pub(super) static NOW: Statement = Statement::new("now");
 
 /// A reading older than this is not used: PostgreSQL may be another machine by now.
 const READING_AGE_MAX: Duration = Duration::from_secs(5);
@@ -40,7 +42,7 @@ impl PgClock {
     /// Reads PostgreSQL's clock; meant to be called every second.
     pub async fn refresh(&self) -> Result<(), PgError> {
         let connection = pool::acquire(&self.pool).await?;
-        let pg = pool::answer(connection, |connection| {
+        let pg = pool::answer(connection, &NOW, |connection| {
             sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
                 .fetch_one(connection)
                 .boxed()

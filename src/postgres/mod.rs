@@ -3,7 +3,8 @@
 //! Plumbing that knows no slice: the statements live in the `sql.rs` of the slice that needs them.
 //!
 //! Read in this order: [`error`] (not sent, refused or lost), [`pool`] (connections, and how one
-//! statement is run), [`clock`] (deadlines on PostgreSQL's clock), [`schema`] (`migrations/`).
+//! statement is run), [`statement`] (how each went), [`clock`] (deadlines on PostgreSQL's clock),
+//! [`schema`] (`migrations/`).
 //!
 //! # Invariants
 //!
@@ -18,9 +19,11 @@ pub mod config;
 pub mod error;
 pub mod pool;
 pub mod schema;
+pub mod statement;
 
 pub use clock::PgClock;
 pub use config::PostgresConfig;
 pub use error::PgError;
 pub use pool::connect;
 pub use schema::{MIGRATOR, SchemaState, migrate, schema_state};
+pub use statement::{STATEMENTS, Statement};

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -12,7 +12,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 
-use super::{PgError, PostgresConfig};
+use super::{PgError, PostgresConfig, Statement};
+
+/// The wait for a connection.
+pub(super) static ACQUIRE: Statement = Statement::new("acquire");
 
 /// How long a caller waits for an answer while PostgreSQL lives. Longer than any timeout that
 /// PostgreSQL itself keeps, so that it passes only when the connection, not the statement, is in
@@ -75,8 +78,10 @@ pub struct Connection {
 ///
 /// [`PgError::NotSent`]
 pub async fn acquire(pool: &PgPool) -> Result<Connection, PgError> {
-    let connection = pool.acquire().await.map_err(PgError::NotSent)?;
-    Ok(Connection { connection, pool: pool.clone() })
+    let asked = Instant::now();
+    let connection = pool.acquire().await.map_err(PgError::NotSent);
+    ACQUIRE.count(asked, &connection);
+    Ok(Connection { connection: connection?, pool: pool.clone() })
 }
 
 /// A connection for the second attempt after a lost answer: no idle one is left that is dead, as all
@@ -90,9 +95,9 @@ pub async fn acquire_tested(pool: &PgPool) -> Result<Connection, PgError> {
     acquire(pool).await
 }
 
-/// Waits for the answer of a statement on `connection`, and lets go of the connection.
+/// Waits for the answer of `statement` on `connection`, and lets go of the connection.
 ///
-/// `statement` must read everything that PostgreSQL sends (`fetch_all`, `execute`): `fetch_one` is
+/// `run` must read everything that PostgreSQL sends (`fetch_all`, `execute`): `fetch_one` is
 /// content with the first row, which may come although the commit fails afterwards.
 ///
 /// # Errors
@@ -100,14 +105,17 @@ pub async fn acquire_tested(pool: &PgPool) -> Result<Connection, PgError> {
 /// [`PgError::Refused`] or [`PgError::Lost`].
 pub async fn answer<T>(
     connection: Connection,
-    statement: impl for<'c> FnOnce(&'c mut PgConnection) -> Answer<'c, T>,
+    statement: &Statement,
+    run: impl for<'c> FnOnce(&'c mut PgConnection) -> Answer<'c, T>,
 ) -> Result<T, PgError> {
+    let sent = Instant::now();
     let Connection { mut connection, pool } = connection;
     let result = tokio::select! {
         biased;
-        answer = statement(&mut connection) => answer.map_err(PgError::of_statement),
+        answer = run(&mut connection) => answer.map_err(PgError::of_statement),
         () = too_long(pool) => Err(PgError::unanswered()),
     };
+    statement.count(sent, &result);
     if matches!(result, Err(PgError::Lost(_))) {
         // Returned, it would be pinged by the pool, for ever if its peer is silently gone.
         drop(connection.detach());
@@ -207,13 +215,14 @@ async fn ping(mut connection: PoolConnection<Postgres>) -> Result<(), Dead> {
 /// See [`PgError`].
 pub async fn ask<T>(
     pool: &PgPool,
-    statement: impl for<'c> Fn(&'c mut PgConnection) -> Answer<'c, T>,
+    statement: &Statement,
+    run: impl for<'c> Fn(&'c mut PgConnection) -> Answer<'c, T>,
 ) -> Result<T, PgError> {
     let connection = acquire(pool).await?;
-    match answer(connection, &statement).await {
+    match answer(connection, statement, &run).await {
         Err(PgError::Lost(_)) => {
             let connection = acquire_tested(pool).await?;
-            answer(connection, &statement).await
+            answer(connection, statement, &run).await
         }
         answer => answer,
     }

@@ -4,7 +4,9 @@ use futures::FutureExt;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 
-use super::{PgError, pool};
+use super::{PgError, Statement, pool};
+
+pub(super) static STATE: Statement = Statement::new("schema_state");
 
 /// The migrations of this build.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -39,7 +41,7 @@ pub async fn migrate(database: &PgPool) -> Result<(), sqlx::migrate::MigrateErro
 pub async fn schema_state(database: &PgPool) -> Result<SchemaState, PgError> {
     let wanted = MIGRATOR.iter().map(|migration| migration.version).max();
     let connection = pool::acquire(database).await?;
-    let applied = pool::answer(connection, |connection| {
+    let applied = pool::answer(connection, &STATE, |connection| {
         async move {
             // Not checked at build time: the table is the migrator's, and may not be there yet.
             let table: Option<bool> =

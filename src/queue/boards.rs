@@ -105,6 +105,11 @@ impl Line {
         self.boards.current.load_full().filter(|board| board.is_fresh(now))
     }
 
+    /// The board that is here, if it may answer polls at `now`; it does not count as asked for.
+    pub fn known_board(&self, now: Instant) -> Option<Arc<Board>> {
+        self.boards.current.load_full().filter(|board| board.is_fresh(now))
+    }
+
     /// A board that was read after this call.
     pub async fn next_board(self: &Arc<Self>) -> Result<Arc<Board>, QueueError> {
         self.keep_reading();

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::RwLock;
 
-use super::QueueConfig;
 use super::arrivals::Arrivals;
 use super::boards::Boards;
 use super::scripts::{Settle, Settled};
+use super::{Queue, QueueConfig};
 use crate::concerts::{Concert, Concerts};
 use crate::redis::{Redis, RedisError};
 use crate::words::{ConcertId, Place};
@@ -23,6 +24,8 @@ pub(super) struct Line {
     pub concerts: Concerts,
     pub arrivals: Arrivals,
     pub boards: Boards,
+    /// How often somebody asked this server where they stand.
+    polls: AtomicU64,
     /// The highest place that this server gave, saw on a board or verified in a token.
     floor: AtomicU64,
     epoch: RwLock<Option<Arc<str>>>,
@@ -37,6 +40,7 @@ impl Line {
             concerts,
             arrivals: Arrivals::new(config.arrivals_max),
             boards: Boards::new(config.active_ttl),
+            polls: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             epoch: RwLock::new(None),
             config,
@@ -46,6 +50,11 @@ impl Line {
     /// The highest place known here; 0 if none is.
     pub fn floor(&self) -> u64 {
         self.floor.load(Ordering::Relaxed)
+    }
+
+    /// Counts that somebody asked where they stand.
+    pub fn count_poll(&self) {
+        self.polls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Remembers that `place` was given.
@@ -78,5 +87,22 @@ impl Line {
             tracing::info!(concert = %self.id, last = %settled.last, "settled the line");
         }
         Ok(settled)
+    }
+}
+
+/// What operators watch.
+impl Queue {
+    /// How often this server was asked where somebody stands in the line of `concert`.
+    #[must_use]
+    pub fn polls(&self, concert: ConcertId) -> u64 {
+        self.line(concert).polls.load(Ordering::Relaxed)
+    }
+
+    /// What somebody who came now would be told to wait, in seconds; none if nobody has asked this
+    /// server about the line of `concert` lately. It asks nobody and keeps no board alive.
+    #[must_use]
+    pub fn newcomers_wait_seconds(&self, concert: ConcertId) -> Option<u64> {
+        let board = self.line(concert).known_board(Instant::now())?;
+        Some(board.estimated_wait_seconds(board.waiting() + 1))
     }
 }

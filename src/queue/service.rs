@@ -135,6 +135,7 @@ impl Queue {
     /// How `token` stands. While it waits, no store is asked.
     pub async fn standing(&self, token: &str) -> Result<Standing, QueueError> {
         let (line, concert, place) = self.open(token)?;
+        line.count_poll();
         self.standing_of(&line, &concert, place).await?.ok_or(QueueError::TokenExpired)
     }
 

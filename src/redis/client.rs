@@ -19,6 +19,7 @@ use super::options::{Plan, Source};
 use super::together::Reads;
 use super::watch::{Map, Observer, Watch};
 use super::{Key, LuaScript, RedisConfig, RedisError};
+use crate::metrics::Calls;
 
 /// How often a call follows a slot that has moved.
 const REPEATS_MAX: u32 = 2;
@@ -33,10 +34,13 @@ pub struct Redis(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) timeout: Duration,
-    permits: Semaphore,
+    pub(super) permits: Semaphore,
+    pub(super) calls_max: usize,
     pub(super) scripts: &'static [&'static LuaScript],
     pub(super) settle: RwLock<Option<Settle>>,
     pub(super) reads: Reads,
+    /// How the reads went that travel alone.
+    pub(super) plain_reads: Calls,
     watch: Arc<Watch>,
     plan: Arc<Plan>,
     breaker_failures: u32,
@@ -88,6 +92,8 @@ impl Redis {
             scripts,
             settle: RwLock::new(None),
             reads: Reads::default(),
+            plain_reads: Calls::new(),
+            calls_max: config.calls_max,
             watch,
             plan,
             breaker_failures: config.breaker_failures,

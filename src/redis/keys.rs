@@ -61,6 +61,12 @@ pub struct ConcertKeys {
     pub stats: Key,
     /// stream: what operators changed.
     pub audit: Key,
+    /// stream: one row per second of the last hour.
+    pub series: Key,
+    /// zset: server → ms when it was last seen.
+    pub servers: Key,
+    /// hash: polls of all servers, and those that each has told of.
+    pub polls: Key,
 }
 
 impl ConcertKeys {
@@ -82,6 +88,9 @@ impl ConcertKeys {
             settings: key("settings"),
             stats: key("stats"),
             audit: key("audit"),
+            series: key("series"),
+            servers: key("servers"),
+            polls: key("polls"),
             tag,
         }
     }

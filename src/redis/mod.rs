@@ -7,7 +7,7 @@
 //! step), [`reply`] (what a script answered), [`client`] (the way of a call), `node` (one Redis:
 //! timeouts, breaker), `watch` and `topology` (which Redis, under Sentinels and in a cluster),
 //! `runner` (running a script, and what happens when Redis has forgotten it), `reads` (the few plain
-//! reads), [`error`] (what a caller may conclude from a failure).
+//! reads), [`error`] (what a caller may conclude from a failure), `health` (how the calls went).
 //!
 //! # Invariants
 //!
@@ -20,6 +20,7 @@
 pub mod client;
 pub mod config;
 pub mod error;
+mod health;
 pub mod keys;
 mod node;
 mod options;
@@ -37,6 +38,7 @@ mod written;
 pub use client::{Redis, Shard};
 pub use config::RedisConfig;
 pub use error::RedisError;
+pub use health::{CallsHealth, NodeHealth};
 pub use keys::{ConcertKeys, Key};
 pub use reply::{Reply, ReplyFault};
 pub use script::{Args, LuaScript, ScriptCall};

@@ -47,6 +47,8 @@ struct Breaker {
     failures: AtomicU32,
     failures_max: u32,
     open: AtomicBool,
+    /// How often it opened.
+    opened: AtomicU64,
 }
 
 /// A connection that is begun anew however it ends, until it is dropped.
@@ -111,6 +113,7 @@ impl Node {
                 failures: AtomicU32::new(0),
                 failures_max,
                 open: AtomicBool::new(false),
+                opened: AtomicU64::new(0),
             },
             is_reconnecting: AtomicBool::new(false),
             loads: AtomicU64::new(0),
@@ -123,6 +126,11 @@ impl Node {
         self.scripts.is_open()
             && self.reader.is_open()
             && !self.breaker.open.load(Ordering::Relaxed)
+    }
+
+    /// How often calls were refused because too many in a row had failed.
+    pub fn breaker_opened(&self) -> u64 {
+        self.breaker.opened.load(Ordering::Relaxed)
     }
 
     /// Sends one command: breaker → options → timeout.
@@ -157,6 +165,7 @@ impl Node {
         let breaker = &self.breaker;
         let failures = breaker.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures >= breaker.failures_max && !breaker.open.swap(true, Ordering::Relaxed) {
+            breaker.opened.fetch_add(1, Ordering::Relaxed);
             let redis = &self.name;
             tracing::warn!(
                 failures,

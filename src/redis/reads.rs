@@ -1,6 +1,8 @@
 //! The few plain reads that need no script: a hot read never is one. The hottest, `GET`, is in
 //! [`super::together`].
 
+use std::time::Instant;
+
 use fred::types::Value;
 
 use super::client::Command;
@@ -67,7 +69,14 @@ impl Redis {
         args.push(Value::String(key.0.clone()));
         args.extend(rest);
         let (what, name, key_at) = (command, command, 0);
-        self.send(Command { what, name, key_at, args, timeout: None, only_reads: true }).await
+        let sent = Instant::now();
+        let command = Command { what, name, key_at, args, timeout: None, only_reads: true };
+        let reply = self.send(command).await;
+        match &reply {
+            Ok(_) => self.0.plain_reads.answered(sent.elapsed()),
+            Err(_) => self.0.plain_reads.failed(),
+        }
+        reply
     }
 }
 

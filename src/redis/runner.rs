@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fred::bytes_utils::Str;
 use fred::types::Value;
@@ -53,6 +53,7 @@ impl Redis {
             let node = self.node_of(command.key())?;
             let loads = node.loads.load(Ordering::Acquire);
             let key = if self.is_cluster() { command.key().to_owned() } else { String::new() };
+            let sent = Instant::now();
             match self.send(command).await {
                 Err(error) if error.is_refusal("NOSCRIPT") => {
                     let refused_by = self.node_of(&key)?;
@@ -60,7 +61,7 @@ impl Redis {
                     let is_same = Arc::ptr_eq(&node, &refused_by);
                     self.load_scripts(&refused_by, is_same.then_some(loads)).await?;
                 }
-                reply => return decode::<C>(reply?),
+                reply => return counted::<C>(sent, reply),
             }
         }
         Err(RedisError::NotReady(format!("script {} is forgotten again and again", script.name)))
@@ -70,7 +71,8 @@ impl Redis {
     pub async fn run_unloaded<C: ScriptCall>(&self, call: &C) -> Result<C::Outcome, RedisError> {
         let source = Str::from_static(C::script().source());
         let command = self.evaluate("EVAL", source, call, None);
-        decode::<C>(self.send(command).await?)
+        let sent = Instant::now();
+        counted::<C>(sent, self.send(command).await)
     }
 
     /// Settles the lines of `node` and loads all scripts into it, unless another call did since
@@ -113,6 +115,19 @@ impl Redis {
         let args = args.into_command(first);
         Command { what, name, key_at, args, timeout, only_reads: false }
     }
+}
+
+/// Decodes the answer of a script, and counts how the call went.
+fn counted<C: ScriptCall>(
+    sent: Instant,
+    reply: Result<Value, RedisError>,
+) -> Result<C::Outcome, RedisError> {
+    let outcome = reply.and_then(decode::<C>);
+    match &outcome {
+        Ok(_) => C::script().calls.answered(sent.elapsed()),
+        Err(_) => C::script().calls.failed(),
+    }
+    outcome
 }
 
 fn decode<C: ScriptCall>(value: Value) -> Result<C::Outcome, RedisError> {

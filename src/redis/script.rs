@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use fred::{bytes_utils::Str, types::Value};
 
 use super::{Key, Reply, ReplyFault};
+use crate::metrics::Calls;
 use crate::mutant;
 
 /// A Lua script that is built into this binary.
@@ -18,13 +19,15 @@ pub struct LuaScript {
     built_in: &'static str,
     source: OnceLock<&'static str>,
     sha: OnceLock<Str>,
+    /// How this process' calls of it went.
+    pub calls: Calls,
 }
 
 impl LuaScript {
     /// Declares a script with its whole file; the SHA-1 is computed at the first use.
     #[must_use]
     pub const fn new(name: &'static str, built_in: &'static str) -> Self {
-        Self { name, built_in, source: OnceLock::new(), sha: OnceLock::new() }
+        Self { name, built_in, source: OnceLock::new(), sha: OnceLock::new(), calls: Calls::new() }
     }
 
     /// The whole file.

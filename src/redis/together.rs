@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::client::{Command, tag_of};
 use super::{Key, Redis, RedisError};
+use crate::metrics::Calls;
 
 /// The most keys of one `MGET`: some 50 µs of Redis.
 const KEYS_MAX: usize = 256;
@@ -44,12 +45,16 @@ struct Waiting {
 
 /// The reads that wait for their group; each group has keys of one cluster slot.
 #[derive(Default)]
-pub(super) struct Reads(Mutex<HashMap<Str, Waiting>>);
+pub(super) struct Reads {
+    slots: Mutex<HashMap<Str, Waiting>>,
+    /// How the groups went.
+    pub calls: Calls,
+}
 
 impl Reads {
     /// Adds a read; true if the caller must start to send.
     fn add(&self, slot: &Str, read: Read) -> Result<bool, RedisError> {
-        let mut slots = self.0.lock();
+        let mut slots = self.slots.lock();
         if !slots.contains_key(slot) {
             slots.insert(slot.clone(), Waiting::default());
         }
@@ -63,7 +68,7 @@ impl Reads {
 
     /// The next group; empty when nobody is left, and then sending has ended.
     fn next(&self, slot: &Str) -> Vec<Read> {
-        let mut slots = self.0.lock();
+        let mut slots = self.slots.lock();
         let Some(waiting) = slots.get_mut(slot) else {
             return Vec::new();
         };
@@ -94,7 +99,7 @@ struct Sending<'a> {
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.redis.0.reads.0.lock().remove(self.slot);
+            self.redis.0.reads.slots.lock().remove(self.slot);
         }
     }
 }
@@ -135,9 +140,11 @@ impl Redis {
                 read.overdue_at.saturating_duration_since(Instant::now()).max(TIMEOUT_MIN)
             });
             let command = Command { what, name, key_at, args, timeout, only_reads: true };
+            let sent = Instant::now();
             let outcome = self.send(command).await.map(Value::into_array);
             match outcome {
                 Ok(values) => {
+                    self.0.reads.calls.answered(sent.elapsed());
                     let mut values = values.into_iter();
                     for read in group {
                         let value = values.next().and_then(Value::into_string);
@@ -145,6 +152,7 @@ impl Redis {
                     }
                 }
                 Err(error) => {
+                    self.0.reads.calls.failed();
                     for read in group {
                         let _ = read.answer.send(Err(error.clone()));
                     }

@@ -39,3 +39,6 @@ pub use error::SeatsError;
 pub use jobs::SweepReport;
 pub use scripts::SCRIPTS;
 pub use service::{Reserved, Seats};
+
+/// Every statement of this slice.
+pub static STATEMENTS: &[&crate::postgres::Statement] = &[&sql::EVER_SOLD];

@@ -5,8 +5,10 @@ use futures::FutureExt;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::postgres::{PgError, pool};
+use crate::postgres::{PgError, Statement, pool};
 use crate::words::{ConcertDate, ConcertId, SeatNumber};
+
+pub(super) static EVER_SOLD: Statement = Statement::new("ever_sold");
 
 /// A seat of a date of a concert.
 pub type SeatKey = (ConcertId, ConcertDate, SeatNumber);
@@ -34,7 +36,7 @@ async fn ask(
     let concerts: Vec<i32> = seats.iter().map(|(concert, ..)| narrow(concert.get())).collect();
     let dates: Vec<NaiveDate> = seats.iter().map(|(_, date, _)| *date).collect();
     let numbers: Vec<i32> = seats.iter().map(|(.., seat)| narrow(seat.get())).collect();
-    let rows = pool::answer(connection, |connection| {
+    let rows = pool::answer(connection, &EVER_SOLD, |connection| {
         async move {
             sqlx::query!(
                 r#"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use onsale::postgres::{self, PgError, PostgresConfig, pool};
+use onsale::postgres::{self, PgError, PostgresConfig, Statement, pool};
 use sqlx::{Executor, PgPool};
 use tokio::time::Instant;
 
@@ -32,13 +32,15 @@ async fn small_pool() -> (PgPool, Proxy) {
     (database, proxy)
 }
 
+static DOUBTFUL: Statement = Statement::new("doubtful");
+
 /// Keeps every connection in use for `seconds`, and tells which process served which statement.
 async fn in_all_connections(database: &PgPool, seconds: &str) -> Vec<Result<Vec<i32>, PgError>> {
     let sql = format!("select pg_backend_pid() from pg_sleep({seconds})");
     join_all((0..CONNECTIONS).map(|_| async {
         let connection = pool::acquire(database).await?;
         let sql = sqlx::AssertSqlSafe(sql.clone());
-        pool::answer(connection, |c| sqlx::query_scalar(sql).fetch_all(c).boxed()).await
+        pool::answer(connection, &DOUBTFUL, |c| sqlx::query_scalar(sql).fetch_all(c).boxed()).await
     }))
     .await
 }

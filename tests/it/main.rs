@@ -25,6 +25,7 @@ mod events;
 mod faults;
 #[path = "../faults/history.rs"]
 mod history;
+mod metrics;
 mod models;
 mod opening;
 mod operators;
@@ -38,6 +39,7 @@ mod queue_promotion;
 mod queue_rush;
 mod queue_scripts;
 mod reservations;
+mod samples;
 mod seats;
 mod security;
 mod shapes;

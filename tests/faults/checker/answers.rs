@@ -9,8 +9,10 @@ use crate::history::{Call, Outcome, Span};
 
 const LATE_US: u64 = 1_000_000;
 /// Keys of a concert that stay, beside four for each of its dates.
-const LASTING_KEYS: [&str; 10] =
-    ["seq", "run", "dead", "users", "pace", "stats", "waiting", "active", "settings", "epoch"];
+const LASTING_KEYS: [&str; 13] = [
+    "seq", "run", "dead", "users", "pace", "stats", "waiting", "active", "settings", "epoch",
+    "series", "servers", "polls",
+];
 const LASTING_KEYS_OF_DATES: [&str; 4] = ["sold:", "held:", "hold:", "version:"];
 
 pub fn check(index: &Index) -> Vec<Verdict> {

@@ -123,6 +123,7 @@ const ROUTES: &[Route] = &[
         token: false,
         ..route("GET", "/admin/audit", Takes::Query)
     },
+    Route { token: false, ..route("GET", "/metrics", Takes::Nothing) },
     Route { token: false, ..route("GET", "/openapi.json", Takes::Nothing) },
 ];
 
@@ -261,7 +262,7 @@ impl Stage {
         let bare = Request { method, target, fields: Vec::new(), body: Vec::new() };
         match route {
             Route { token: true, .. } => bare.with("Queue-Token", &self.token),
-            Route { path, .. } if path.starts_with("/admin/") => {
+            Route { path, .. } if path.starts_with("/admin/") || *path == "/metrics" => {
                 bare.with("Authorization", format!("Bearer {ADMIN_TOKEN}"))
             }
             _ => bare,

@@ -30,6 +30,7 @@ pub const STEP: i64 = 2;
 pub enum Call {
     Settle { floor: u64 },
     Board { after: u64, limit: usize },
+    Sample { server: usize, polls: u64 },
     Configure { changes: Vec<(&'static str, u32)> },
     Enter { group: Uuid, floor: u64, epoch: String, arrivals: Vec<Option<u64>> },
     Promote(Terms),
@@ -87,6 +88,7 @@ impl Call {
         match self {
             Self::Settle { .. } => "queue/settle",
             Self::Board { .. } => "queue/board",
+            Self::Sample { .. } => "ops/sample",
             Self::Configure { .. } => "queue/configure",
             Self::Enter { .. } => "queue/enter",
             Self::Promote(_) => "queue/promote",

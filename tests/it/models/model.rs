@@ -29,6 +29,10 @@ pub struct Model {
     /// Setting, before, after: the oldest first.
     pub audit: Vec<[String; 3]>,
     pub stats: BTreeMap<&'static str, u64>,
+    /// Server → when it was last seen, and the polls that it told of.
+    pub servers: BTreeMap<String, (i64, u64)>,
+    /// Of all servers; none before the first sample.
+    pub polls: Option<u64>,
     /// By day and seat: the zset `held` and the hash `hold` are one thing here.
     pub holds: BTreeMap<(usize, u32), Hold>,
     /// By user: what `holds:<user>` says.
@@ -97,6 +101,7 @@ impl Model {
         match call.clone() {
             Call::Settle { floor } => self.settle(floor),
             Call::Board { after, limit } => self.board(after, limit),
+            Call::Sample { server, polls } => self.sample(server, polls),
             Call::Configure { changes } => self.configure(&changes),
             Call::Enter { group, floor, epoch, arrivals } => {
                 self.enter(group, (floor, &epoch), &arrivals)
@@ -268,6 +273,13 @@ impl Model {
         }
         for (counter, n) in &self.stats {
             put(format!("stats {counter}"), n.to_string());
+        }
+        for (server, (seen, polls)) in &self.servers {
+            put(format!("servers {server}"), seen.to_string());
+            put(format!("polls {server}"), polls.to_string());
+        }
+        if let Some(polls) = self.polls {
+            put("polls total".into(), polls.to_string());
         }
         self.put_seats(&mut state);
         state

@@ -57,6 +57,32 @@ impl Model {
         )
     }
 
+    /// Time passes in steps that are longer than a server may be silent.
+    pub fn sample(&mut self, server: usize, polls: u64) -> String {
+        let name = format!("server-{server}");
+        let told = self.servers.get(&name).map_or(polls, |(_, told)| *told);
+        let total = self.polls.unwrap_or(0) + polls.saturating_sub(told);
+        self.polls = Some(total);
+        let now = self.now;
+        self.servers.retain(|_, (seen, _)| *seen == now);
+        self.servers.insert(name, (now, polls));
+        let held = self.holds.values().filter(|hold| hold.deadline > now).count();
+        let counters = [
+            "issued", "promoted", "claimed", "expired", "left", "consumed", "held", "released",
+            "lapsed",
+        ];
+        let counters = counters.map(|name| self.stats.get(name).copied().unwrap_or(0));
+        format!(
+            "sampled {now} {} {} {} {held} {} {:?} {:?} {counters:?} {total}",
+            self.servers.len(),
+            self.waiting.len(),
+            self.live_count(),
+            self.sold.len(),
+            self.seq,
+            self.waiting.keys().next(),
+        )
+    }
+
     /// What has its value already is neither changed nor noted.
     pub fn configure(&mut self, changes: &[(&'static str, u32)]) -> String {
         for (setting, value) in changes {

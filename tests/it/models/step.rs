@@ -41,6 +41,11 @@ pub enum Step {
         after: u64,
         limit: usize,
     },
+    /// A server, and how often it was polled.
+    Sample {
+        server: usize,
+        polls: u64,
+    },
     /// Settings with numbers that stand for their values.
     Configure {
         changes: Vec<(&'static str, u32)>,
@@ -272,6 +277,7 @@ impl Step {
                 },
             },
             Self::ReadBoard { after, limit } => Call::Board { after: *after, limit: *limit },
+            Self::Sample { server, polls } => Call::Sample { server: *server, polls: *polls },
             Self::Configure { changes } => Call::Configure { changes: changes.clone() },
             Self::Promote { capacity, batch, early, belief } => {
                 let (run, epoch) = now.believed(*belief);
@@ -506,6 +512,7 @@ pub fn around() -> BoxedStrategy<Step> {
             .prop_map(|steps| Step::Pass { steps }),
         1 => Just(Step::ForgetScripts),
         2 => (0..8_usize).prop_map(|back| Step::Again { back }),
+        2 => (0..3_usize, 0..9_u64).prop_map(|(server, polls)| Step::Sample { server, polls }),
     ]
     .boxed()
 }

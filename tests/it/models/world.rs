@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use onsale::concerts::{Concert, Generation};
 use onsale::local::{LocalRedis, RedisOptions};
+use onsale::ops::scripts::TakeSample;
 use onsale::payments::rebuild::{Rebuild, SealRebuild, TakeRebuild, Taken};
 use onsale::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
 use onsale::payments::{Payment, PaymentSeat};
@@ -45,7 +46,7 @@ local function earlier(ms) return string.format('%.0f', tonumber(ms) - by) end
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local kind = string.match(key, '^{%w+}:(%w+)')
   local ends = redis.call('PEXPIRETIME', key)
-  if kind == 'active' or kind == 'held' or kind == 'paying' then
+  if kind == 'active' or kind == 'held' or kind == 'paying' or kind == 'servers' then
     local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
     for i = 1, #entries, 2 do redis.call('ZADD', key, earlier(entries[i + 1]), entries[i]) end
   elseif kind == 'hold' then
@@ -74,7 +75,9 @@ const READ_ALL: &str = r"
 local all = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local kind, content = redis.call('TYPE', key).ok, {}
-  if kind == 'hash' then
+  if string.find(key, ':series', 1, true) then
+    content = {}
+  elseif kind == 'hash' then
     content = redis.call('HGETALL', key)
   elseif kind == 'zset' then
     content = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -120,6 +123,7 @@ impl World {
         let process = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("a Redis");
         let all: Vec<&'static LuaScript> =
             [onsale::queue::SCRIPTS, onsale::seats::SCRIPTS, onsale::payments::SCRIPTS].concat();
+        let all = [all, onsale::ops::SCRIPTS.to_vec()].concat();
         // Nothing here is about timeouts.
         let command_timeout = Duration::from_secs(10);
         let config = RedisConfig { command_timeout, ..RedisConfig::new(&process.url()) };
@@ -227,7 +231,7 @@ impl World {
                 let value = match kind.as_str() {
                     "settings" => self.moment_or_text(value),
                     "audit" => moments_hidden(value),
-                    "active" | "held" | "paying" => self.unit_in(value),
+                    "active" | "held" | "paying" | "servers" => self.unit_in(value),
                     "pace" if field == "at" => self.unit_in(value),
                     "token" => self.unit_at_the_end(value),
                     "hold" if !field.starts_with("again") => self.unit_at_the_end(value),
@@ -260,6 +264,7 @@ impl World {
     /// Runs the script of `call`; what it answered, in the model's words.
     pub async fn answer(&mut self, call: &Call) -> String {
         match call {
+            Call::Sample { server, polls } => self.sample(*server, *polls).await,
             Call::Settle { .. }
             | Call::Board { .. }
             | Call::Configure { .. }
@@ -473,6 +478,28 @@ impl World {
             }
             other => unreachable!("{other:?} is not of the seats"),
         }
+    }
+
+    /// The rows of the last hour are about real seconds: a test of their own looks at them.
+    async fn sample(&self, server: usize, polls: u64) -> String {
+        let server = &format!("server-{server}");
+        let call = TakeSample { concert: &self.concert, server, polls, estimate: Some(7) };
+        let got = self.run(&call).await;
+        assert_eq!(got.estimate, Some(7), "the estimate is what the caller says");
+        let counters = got.counters().map(|(_, count)| count);
+        format!(
+            "sampled {} {} {} {} {} {} {:?} {:?} {:?} {}",
+            self.unit_of(got.now_ms),
+            got.servers,
+            got.waiting,
+            got.active,
+            got.held,
+            got.sold,
+            got.last,
+            got.head,
+            &counters[..9],
+            got.polls,
+        )
     }
 
     async fn hold(&self, request: &HoldRequest) -> String {

@@ -1,15 +1,19 @@
 //! Everything that both stores hold of a test, before and after: a refusal that wrote anything shows.
 
+use onsale::redis::Key;
+
 use super::RawRedis;
 use super::server::Deployment;
 
 /// Everything that both stores hold of `deployment`, with the moments at which keys expire. What
-/// the clock alone changes is left out: the credit of the promotion.
+/// the clock alone changes is left out: the credit of the promotion, and what each second is noted.
 pub async fn dump(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> {
     let mut seen = Vec::new();
     for concert in &deployment.concerts {
         let mut keys = redis.say(&format!("KEYS {{c{}}}:*", concert.id)).await.texts();
-        keys.retain(|key| *key != concert.keys.pace.as_str());
+        let ticking = [&concert.keys.pace, &concert.keys.series, &concert.keys.servers];
+        let ticking = ticking.into_iter().chain([&concert.keys.polls]).map(Key::as_str);
+        keys.retain(|key| !ticking.clone().any(|name| name == key));
         keys.sort();
         for key in keys {
             let value = value_of(redis, &key).await;
