@@ -29,7 +29,7 @@ fn read(page: &str) -> BTreeMap<String, f64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scrape_tells_what_happened() {
-    let deployment = Deployment::new(vec![concert(10, 2)]).await.with("admin_token", TOKEN);
+    let deployment = Deployment::new(vec![concert(20, 1)]).await.with("admin_token", TOKEN);
     let (server, concert) = (deployment.start().await, deployment.concert());
     let token = server.admitted(concert, 1).await;
     server.charge(&token, 1, 1000).await;

@@ -96,10 +96,11 @@ async fn the_polls_of_all_servers_add_up_and_silent_servers_are_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_write_one_row_a_second_with_the_polls_of_both() {
-    let deployment = Deployment::new(vec![concert(10, 1)]).await.with("capacity", "0");
+    let deployment = Deployment::new(vec![concert(10, 1)]).await;
     let (one, other) = (deployment.start().await, deployment.start().await);
     let concert = deployment.concert();
     let mut raw = RawRedis::shared().await;
+    raw.say(&format!("HSET {} paused 1", concert.keys.settings)).await;
     eventually("both were seen", || async {
         let mut raw = RawRedis::shared().await;
         raw.say(&format!("ZCARD {}", concert.keys.servers)).await.int() == 2
