@@ -185,9 +185,8 @@ fn sales(app: &App, page: &mut Page) -> fmt::Result {
         (label(concert), f64::from(u8::from(verified)))
     });
     page.gauges("verified", "1: its sold seats were compared with PostgreSQL", verified)?;
-    let sampled =
-        catalogue.iter().filter_map(|concert| Some((concert, app.samples.of(concert.id)?)));
-    let samples: Vec<_> = sampled.collect();
+    let known = catalogue.iter().filter_map(|concert| Some((concert, app.samples.of(concert.id)?)));
+    let samples: Vec<_> = known.collect();
     for (name, help, read) in GAUGES {
         let rows = samples
             .iter()
