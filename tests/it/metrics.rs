@@ -90,7 +90,13 @@ async fn a_scrape_tells_what_happened() {
         |event: &str| value(&format!("onsale_events_total{{concert=\"{id}\",event=\"{event}\"}}"));
     let counted = ["issued", "promoted", "consumed", "holds", "lapsed"].map(events);
     assert_eq!(counted, ["2", "2", "1", "3", "0"]);
-    // Scripts and statements are counted for the whole process, and other tests run in it.
+    assert_stores_are_told(&page);
+}
+
+/// Scripts and statements are counted for the whole process, and other tests run in it.
+fn assert_stores_are_told(page: &BTreeMap<String, String>) {
+    let value =
+        |name: &str| page.get(name).unwrap_or_else(|| panic!("no {name}: {page:#?}")).as_str();
     let scripts = ["queue/enter", "queue/promote", "seats/hold", "payments/finish", "ops/sample"];
     for script in scripts.into_iter().chain(["MGET", "read"]) {
         let calls = number(value(&format!("onsale_redis_call_seconds_count{{call=\"{script}\"}}")));
