@@ -37,8 +37,9 @@ loadtest-crash: ## The same with kill -9 in the middle (CRASH=server, redis or p
 	@scripts/setup.sh k6
 	CRASH=$(or $(CRASH),all) loadtest/run.sh
 
-faults: setup ## A sale under faults, judged by what everybody was told (SEED=1, MINUTES=10)
-	cargo test --features crash-points --test faults -- --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
+faults: setup ## A sale under faults, judged by what everybody was told (SEED=1, MINUTES=10, TOPOLOGY=alone, replica, sentinel or cluster)
+	cargo test --features crash-points --test faults -- \
+		--seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --topology $(or $(TOPOLOGY),alone)
 
 fuzz: setup ## Made-up input against what must hold, each fuzzer for a minute (SECONDS=60; the first build takes some)
 	scripts/fuzz.sh $(or $(SECONDS),60)

@@ -266,3 +266,16 @@ fn every_mutant_can_be_made() {
         "what src/ and the list name differs"
     );
 }
+
+#[test]
+fn a_mutant_that_is_named_is_run_or_there_is_none_of_that_name() {
+    let names = |names| {
+        let chosen = mutants::chosen(names)?;
+        anyhow::Ok(chosen.into_iter().map(mutants::Mutant::name).collect::<Vec<_>>())
+    };
+    assert_eq!(names("all").expect("all").len(), mutants::MUTANTS.len());
+    assert_eq!(names("capacity,owner-check").expect("two"), ["capacity", "owner-check"]);
+    let fault = names("capacity,owner-chek").expect_err("no such mutant").to_string();
+    assert!(fault.starts_with("there is no mutant \"owner-chek\""), "{fault}");
+    names("").expect_err("nothing is named");
+}

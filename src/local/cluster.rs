@@ -236,7 +236,8 @@ impl LocalCluster {
             if keys.is_empty() {
                 return Ok(());
             }
-            let mut command = vec!["MIGRATE", "127.0.0.1", &to, "", "0", "5000", "KEYS"];
+            // What the other has of an earlier time is old.
+            let mut command = vec!["MIGRATE", "127.0.0.1", &to, "", "0", "5000", "REPLACE", "KEYS"];
             command.extend(keys.iter().map(String::as_str));
             from.ask(&command).await?;
         }

@@ -130,7 +130,7 @@ impl LocalReplicated {
         if let Some(sentinel) = self.sentinels.first() {
             sentinel.say(&format!("SENTINEL FAILOVER {SERVICE}")).await?;
         } else {
-            self.nodes[new].say("REPLICAOF NO ONE").await?;
+            self.take_over(new).await?;
             self.follow(old, new).await?;
         }
         self.promoted(new).await?;
@@ -163,13 +163,31 @@ impl LocalReplicated {
         Ok(())
     }
 
-    async fn follow(&self, replica: usize, primary: usize) -> anyhow::Result<()> {
+    /// Makes `node` take writes with what it has by now, whatever became of its primary. For a
+    /// pair that no Sentinels watch.
+    pub async fn take_over(&self, node: usize) -> anyhow::Result<()> {
+        self.nodes[node].say("REPLICAOF NO ONE").await?;
+        self.nodes[node].say("CONFIG REWRITE").await?;
+        Ok(())
+    }
+
+    /// Makes `replica` follow `primary`, and forget what it has itself. For a pair that no
+    /// Sentinels watch.
+    pub async fn follow(&self, replica: usize, primary: usize) -> anyhow::Result<()> {
         let port = self.nodes[primary].port().context("a replica needs TCP")?;
         self.nodes[replica].say(&format!("REPLICAOF 127.0.0.1 {port}")).await?;
         // A restarted server goes on with what it is.
         for node in &self.nodes {
             node.say("CONFIG REWRITE").await?;
         }
+        Ok(())
+    }
+
+    /// Starts a Sentinel again that was killed: it goes on with what it had found out.
+    pub async fn restart_sentinel(&self, sentinel: usize) -> anyhow::Result<()> {
+        let sentinel = &self.sentinels[sentinel];
+        sentinel.restart().await?;
+        sentinel.say(HASTE).await?;
         Ok(())
     }
 

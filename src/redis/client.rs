@@ -112,6 +112,11 @@ impl Redis {
         !matches!(self.0.plan.source, Source::One)
     }
 
+    /// What the URL says.
+    pub(super) fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
     /// The servers that take writes now.
     pub(super) fn map(&self) -> Arc<Map> {
         self.0.watch.map()

@@ -42,6 +42,6 @@ pub use health::{CallsHealth, NodeHealth};
 pub use keys::{ConcertKeys, Key};
 pub use reply::{Reply, ReplyFault};
 pub use script::{Args, LuaScript, ScriptCall};
-pub use servers::RedisServer;
+pub use servers::{RedisSentinel, RedisServer};
 #[cfg(any(test, fuzzing))]
 pub(crate) use written::WrittenAnswer;

@@ -1,19 +1,30 @@
 //! Questions about the servers themselves, for readiness and for `onsale check`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fred::types::Value;
 use fred::types::config::Server;
 use futures::future::try_join_all;
 
 use super::client::Command;
-use super::node::Node;
+use super::error::classify;
+use super::node::{Link, Node};
+use super::options::Source;
 use super::{Redis, RedisError};
 
 /// One server.
 pub struct RedisServer {
     redis: Redis,
     node: Arc<Node>,
+}
+
+/// One of the Sentinels that the URL names.
+pub struct RedisSentinel {
+    name: String,
+    service: String,
+    timeout: Duration,
+    link: Link,
 }
 
 impl Redis {
@@ -48,8 +59,50 @@ impl Redis {
         Ok(self.server(&Arc::new(node)))
     }
 
+    /// The Sentinels that the URL names, each on a connection of its own that is being made; none
+    /// without Sentinels.
+    ///
+    /// # Errors
+    ///
+    /// If the client library does not accept an address.
+    pub fn sentinels(&self) -> anyhow::Result<Vec<RedisSentinel>> {
+        let (plan, timeout) = (self.plan(), self.0.timeout);
+        let Source::Sentinels { service } = &plan.source else { return Ok(Vec::new()) };
+        let open = |server: &Server| {
+            let link = Link::open(plan.informant_at(server), timeout)?;
+            Ok(RedisSentinel { name: server.to_string(), service: service.clone(), timeout, link })
+        };
+        plan.seeds.iter().map(open).collect()
+    }
+
     fn server(&self, node: &Arc<Node>) -> RedisServer {
         RedisServer { redis: self.clone(), node: Arc::clone(node) }
+    }
+}
+
+impl RedisSentinel {
+    /// What people call it: its address.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it can be asked.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.link.is_open()
+    }
+
+    /// `SENTINEL CKQUORUM`: whether this one knows enough live Sentinels for a failover.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisError::Refused`] with its words if not, or if it knows no such service.
+    pub async fn check_quorum(&self) -> Result<(), RedisError> {
+        let args = vec![Value::from_static_str("CKQUORUM"), Value::from(self.service.clone())];
+        let command = Command::of_server("SENTINEL", args);
+        let answer = self.link.send(command, self.timeout).await;
+        answer.map(|_| ()).map_err(|source| classify("SENTINEL CKQUORUM", source))
     }
 }
 

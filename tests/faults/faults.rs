@@ -1,7 +1,5 @@
 //! What can break, and how: each fault is made, held for a while, and healed.
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,17 +10,18 @@ use tokio::time::{Instant, sleep};
 use crate::history::{Entry, FaultSpan};
 use crate::proxy::{Mode, Proxy};
 use crate::recorder::Recorder;
+use crate::topology::Topology::{self, Alone, Cluster, Replica, Sentinel};
 use crate::world::{Server, World};
 
-/// How much of the end of the append-only file is lost: a good part of a second.
-const CUT_BYTES: u64 = 32 * 1024;
+mod redis;
 
 /// How often answers and requests are cut while such a fault holds.
 const CUT_EVERY: Duration = Duration::from_millis(150);
 
-/// Declares [`Kind`] with the name of each in reports, and whether it can drop data of Redis.
+/// Declares [`Kind`] with the name of each in reports, whether it can drop data of Redis, and what
+/// Redis it can befall.
 macro_rules! kinds {
-    ($($kind:ident = $name:literal, loss: $loss:literal;)+) => {
+    ($($kind:ident = $name:literal, loss: $loss:literal, on: $on:expr;)+) => {
         /// The kinds of faults; the first word of a name says what breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Kind { $($kind,)+ }
@@ -37,35 +36,57 @@ macro_rules! kinds {
             fn loses(self) -> bool {
                 match self { $(Self::$kind => $loss,)+ }
             }
+
+            /// Whether it can befall such a Redis.
+            pub fn befalls(self, topology: Topology) -> bool {
+                let on: &[Topology] = match self { $(Self::$kind => $on,)+ };
+                on.contains(&topology)
+            }
         }
     };
 }
 
+const ANY: &[Topology] = &Topology::ALL;
+/// Where nobody takes over by himself.
+const UNWATCHED: &[Topology] = &[Alone, Replica];
+/// Where somebody does.
+const WATCHED: &[Topology] = &[Sentinel, Cluster];
+const REPLICATED: &[Topology] = &[Replica, Sentinel, Cluster];
+
 kinds! {
-    ServerKill = "server-killed", loss: false;
-    ServerTerm = "server-stopped-in-order", loss: false;
-    ServerFreeze = "server-frozen", loss: false;
-    ServerCrash = "server-crashed-at-a-named-point", loss: false;
-    RedisKill = "redis-killed", loss: false;
-    RedisFreeze = "redis-frozen", loss: false;
-    RedisBusy = "redis-busy-with-a-script", loss: false;
-    RedisFull = "redis-out-of-memory", loss: false;
-    RedisForgetsScripts = "redis-forgets-its-scripts", loss: false;
-    RedisEmptied = "redis-emptied", loss: true;
-    RedisTailCut = "redis-loses-the-tail-of-its-file", loss: true;
-    RedisEvicts = "redis-evicts-what-is-sold", loss: true;
-    PostgresKill = "postgres-killed", loss: false;
-    PostgresFreeze = "postgres-frozen", loss: false;
-    PostgresTerminates = "postgres-ends-connections", loss: false;
-    PostgresRowsLocked = "postgres-rows-locked", loss: false;
-    PostgresFull = "postgres-has-no-connections-left", loss: false;
-    LinkDelay = "link-delayed", loss: false;
-    LinkRefuse = "link-cut", loss: false;
-    LinkReset = "link-reset", loss: false;
-    LinkBlackHole = "link-a-black-hole", loss: false;
-    LinkAnswersLost = "link-takes-answers-for-ever", loss: false;
-    LinkCutAnswers = "link-cut-before-the-answer", loss: false;
-    LinkCutRequests = "link-cut-within-the-request", loss: false;
+    ServerKill = "server-killed", loss: false, on: ANY;
+    ServerTerm = "server-stopped-in-order", loss: false, on: ANY;
+    ServerFreeze = "server-frozen", loss: false, on: ANY;
+    ServerCrash = "server-crashed-at-a-named-point", loss: false, on: ANY;
+    RedisKill = "redis-killed", loss: false, on: UNWATCHED;
+    RedisFreeze = "redis-frozen", loss: false, on: UNWATCHED;
+    RedisBusy = "redis-busy-with-a-script", loss: false, on: UNWATCHED;
+    RedisFull = "redis-out-of-memory", loss: false, on: ANY;
+    RedisForgetsScripts = "redis-forgets-its-scripts", loss: false, on: ANY;
+    RedisEmptied = "redis-emptied", loss: true, on: ANY;
+    RedisTailCut = "redis-loses-the-tail-of-its-file", loss: true, on: UNWATCHED;
+    RedisEvicts = "redis-evicts-what-is-sold", loss: true, on: UNWATCHED;
+    RedisHandover = "redis-hands-over-in-order", loss: false, on: &[Replica, Cluster];
+    // Sentinels do not let the old primary and the new one agree on the last write.
+    RedisOrderedFailover = "redis-fails-over-by-order", loss: true, on: &[Sentinel];
+    RedisPrimaryKill = "redis-primary-killed", loss: true, on: REPLICATED;
+    RedisPrimaryFreeze = "redis-primary-frozen", loss: true, on: WATCHED;
+    RedisPrimaryAhead = "redis-primary-lost-with-its-last-writes", loss: true, on: REPLICATED;
+    RedisReplicaKill = "redis-replica-killed", loss: false, on: REPLICATED;
+    RedisSentinelKill = "redis-sentinel-killed", loss: false, on: &[Sentinel];
+    RedisSlotMove = "redis-slot-moves", loss: false, on: &[Cluster];
+    PostgresKill = "postgres-killed", loss: false, on: ANY;
+    PostgresFreeze = "postgres-frozen", loss: false, on: ANY;
+    PostgresTerminates = "postgres-ends-connections", loss: false, on: ANY;
+    PostgresRowsLocked = "postgres-rows-locked", loss: false, on: ANY;
+    PostgresFull = "postgres-has-no-connections-left", loss: false, on: ANY;
+    LinkDelay = "link-delayed", loss: false, on: ANY;
+    LinkRefuse = "link-cut", loss: false, on: ANY;
+    LinkReset = "link-reset", loss: false, on: ANY;
+    LinkBlackHole = "link-a-black-hole", loss: false, on: ANY;
+    LinkAnswersLost = "link-takes-answers-for-ever", loss: false, on: ANY;
+    LinkCutAnswers = "link-cut-before-the-answer", loss: false, on: ANY;
+    LinkCutRequests = "link-cut-within-the-request", loss: false, on: ANY;
 }
 
 /// The kinds of links of a server.
@@ -95,6 +116,10 @@ pub struct Fault {
     pub delay: Duration,
     pub crash_point: &'static str,
     pub bytes: usize,
+    /// Where there are several primaries, that of this concert.
+    pub concert: usize,
+    /// Where a server has several links to Redis, this one; none: all of them.
+    pub one_redis: Option<usize>,
 }
 
 impl Fault {
@@ -132,7 +157,7 @@ impl Fault {
             Place::Redis => self.to_redis(world).await,
             Place::Postgres => self.to_postgres(world).await,
             Place::Link(index, link) => {
-                self.to_link(world.servers[index].link(link)).await;
+                self.to_links(&self.links(&world.servers[index], link)).await;
                 Ok(())
             }
         }
@@ -159,69 +184,6 @@ impl Fault {
         }
         sleep(self.hold / 4).await;
         process.start(None).await
-    }
-
-    async fn to_redis(&self, world: &World) -> anyhow::Result<()> {
-        let redis = &world.redis;
-        match self.kind {
-            Kind::RedisKill => {
-                redis.kill().await;
-                sleep(self.hold / 2).await;
-                redis.restart().await?;
-            }
-            Kind::RedisFreeze => {
-                redis.pause();
-                sleep(self.hold).await;
-                redis.resume();
-            }
-            Kind::RedisTailCut => {
-                redis.kill().await;
-                cut_tail(&redis.dir().join("appendonlydir"))?;
-                redis.restart().await?;
-                // Redis 7.0 leaves the half of a script that was cut in its file, and executes it
-                // at the next start: the file must be written anew.
-                world.wire().await?.say("BGREWRITEAOF").await?;
-            }
-            Kind::RedisEvicts => {
-                let mut wire = world.wire().await?;
-                for key in world.keys_of_dates(&["sold", "version"]) {
-                    wire.send(&["DEL", &key]).await?;
-                }
-                // No server notices that before the next comparison, which a restart brings on.
-                sleep(self.hold).await;
-                redis.kill().await;
-                redis.restart().await?;
-            }
-            Kind::RedisBusy => {
-                let mut wire = world.wire().await?;
-                wire.say("CONFIG SET busy-reply-threshold 200").await?;
-                let busy = "local t = redis.call('TIME')[1] + ARGV[1] \
-                    while redis.call('TIME')[1] + 0 < t do end";
-                let seconds = (self.hold.as_secs() / 2 + 1).to_string();
-                wire.write(&["EVAL", busy, "0", &seconds]).await?;
-                // The answer comes when it is over, which may be later than an answer may take.
-                let _ = wire.read().await;
-                sleep(self.hold / 2).await;
-            }
-            Kind::RedisFull => {
-                let mut wire = world.wire().await?;
-                wire.say("CONFIG SET maxmemory 1mb").await?;
-                sleep(self.hold).await;
-                wire.say("CONFIG SET maxmemory 0").await?;
-            }
-            Kind::RedisForgetsScripts => {
-                let mut wire = world.wire().await?;
-                let until = Instant::now() + self.hold;
-                while Instant::now() < until {
-                    wire.say("SCRIPT FLUSH").await?;
-                    sleep(CUT_EVERY).await;
-                }
-            }
-            _ => {
-                world.wire().await?.say("FLUSHALL").await?;
-            }
-        }
-        Ok(())
     }
 
     async fn to_postgres(&self, world: &World) -> anyhow::Result<()> {
@@ -275,7 +237,19 @@ impl Fault {
         Ok(())
     }
 
-    async fn to_link(&self, link: &Proxy) {
+    /// What breaks between a server and its clients, or a store of it.
+    fn links<'a>(&self, server: &'a Server, link: Link) -> Vec<&'a Proxy> {
+        let to_redis = &server.to_redis;
+        match (link, self.one_redis) {
+            (Link::Clients, _) => vec![&server.from_clients],
+            (Link::Postgres, _) => vec![&server.to_postgres],
+            (Link::Redis, None) => to_redis.iter().collect(),
+            (Link::Redis, Some(one)) => vec![&to_redis[one % to_redis.len()]],
+        }
+    }
+
+    async fn to_links(&self, links: &[&Proxy]) {
+        let set = |mode| links.iter().for_each(|link| link.set(mode));
         let again_and_again = match self.kind {
             Kind::LinkCutAnswers => Some(Mode::CutAnswers),
             Kind::LinkCutRequests => Some(Mode::CutRequests { after_bytes: self.bytes }),
@@ -284,11 +258,11 @@ impl Fault {
         if let Some(mode) = again_and_again {
             let until = Instant::now() + self.hold;
             while Instant::now() < until {
-                link.set(mode);
+                set(mode);
                 sleep(CUT_EVERY).await;
             }
         } else {
-            link.set(match self.kind {
+            set(match self.kind {
                 Kind::LinkDelay => Mode::Delay(self.delay),
                 Kind::LinkRefuse => Mode::Refuse,
                 Kind::LinkReset => Mode::Reset,
@@ -297,31 +271,6 @@ impl Fault {
             });
             sleep(self.hold).await;
         }
-        link.set(Mode::Pass);
+        set(Mode::Pass);
     }
-}
-
-impl Server {
-    /// One of its links.
-    pub fn link(&self, link: Link) -> &Proxy {
-        match link {
-            Link::Clients => &self.from_clients,
-            Link::Redis => &self.to_redis,
-            Link::Postgres => &self.to_postgres,
-        }
-    }
-}
-
-/// Cuts the end of the newest append-only file off, as a power cut does.
-fn cut_tail(folder: &std::path::Path) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    let path: PathBuf = entries
-        .into_iter()
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
-        .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
-        .context("Redis has no append-only file")?;
-    let file = File::options().write(true).open(path)?;
-    file.set_len(file.metadata()?.len().saturating_sub(CUT_BYTES))?;
-    Ok(())
 }

@@ -44,6 +44,7 @@ pub async fn wait_until_ready(world: &World) -> anyhow::Result<()> {
 
 /// Waits until every server is ready and nothing is under way any more.
 pub async fn wait_for_rest(world: &World) -> anyhow::Result<()> {
+    world.redis.whole().await?;
     wait_until_ready(world).await?;
     sleep(world.stage.rest).await;
     let database = world.database().await?;
@@ -118,8 +119,8 @@ pub async fn read_stores(world: &World, recorder: &Recorder) -> anyhow::Result<F
     let database = world.database().await?;
     sleep(Duration::from_secs(1)).await;
     let mut finals = read_database(&database).await.context("the final read of PostgreSQL")?;
-    let mut wire = world.wire().await?;
     for concert in &world.setup.concerts {
+        let mut wire = world.redis.wire(concert.id).await?;
         let read = read_concert(&mut wire, concert.id, &concert.dates);
         finals.redis.push(read.await.context("the final read of Redis")?);
     }

@@ -37,6 +37,9 @@ pub struct History {
 pub struct Setup {
     /// Reproduces the run, together with the commit.
     pub seed: u64,
+    /// What Redis was made of.
+    #[serde(default)]
+    pub topology: String,
     pub concerts: Vec<ConcertSetup>,
     /// One name per server; [`Op::server`] is an index into it.
     pub servers: Vec<String>,

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! cargo test --features crash-points --test faults -- --minutes 10 --seed 7
-//! cargo test --features crash-points --test faults -- --check target/faults/7/history.jsonl
+//! cargo test --features crash-points --test faults -- --minutes 3 --topology cluster
+//! cargo test --features crash-points --test faults -- --check target/faults/alone-7/history.jsonl
 //! cargo test --features mutants --test faults -- --mutants all
 //! ```
 
@@ -40,6 +41,7 @@ mod report;
 mod sampler;
 mod schedule;
 mod stage;
+mod topology;
 mod wire;
 mod world;
 
@@ -50,6 +52,7 @@ use market::Market;
 use recorder::Recorder;
 use schedule::Schedule;
 use stage::{Plan, Stage};
+use topology::Topology;
 use world::World;
 
 const SERVERS: usize = 3;
@@ -59,22 +62,27 @@ const CLIENTS: u32 = 80;
 struct Options {
     seed: u64,
     minutes: f64,
+    topology: Topology,
     check: Option<PathBuf>,
     mutants: Option<String>,
 }
 
 impl Options {
     fn read() -> anyhow::Result<Self> {
-        let mut options = Self { seed: 1, minutes: 10.0, check: None, mutants: None };
+        let topology = Topology::Alone;
+        let mut options = Self { seed: 1, minutes: 10.0, topology, check: None, mutants: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
                 "--seed" => options.seed = value.parse()?,
                 "--minutes" => options.minutes = value.parse()?,
+                "--topology" => options.topology = value.parse()?,
                 "--check" => options.check = Some(value.into()),
                 "--mutants" => options.mutants = Some(value),
-                _ => bail!("unknown: {word}; there are --seed, --minutes, --check and --mutants"),
+                _ => bail!(
+                    "unknown: {word}; there are --seed, --minutes, --topology, --check, --mutants"
+                ),
             }
         }
         Ok(options)
@@ -87,11 +95,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     let good = match &options {
         Options { mutants: Some(names), .. } => mutants::run(names).await?,
         Options { check: Some(path), .. } => report(path)?,
-        Options { seed, minutes, .. } => {
+        Options { seed, minutes, topology, .. } => {
             let load = Duration::from_secs_f64(minutes * 60.0);
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
-            let folder = folder.join(seed.to_string());
-            let stage = Stage::of_all_faults(*seed, load);
+            let folder = folder.join(format!("{}-{seed}", topology.name()));
+            let stage = Stage::of_all_faults(*seed, load, *topology);
             report(&run(&Plan { stage, out: Vec::new(), folder }).await?)?
         }
     };
@@ -125,7 +133,9 @@ async fn run(plan: &Plan) -> anyhow::Result<PathBuf> {
         world.servers.iter().map(|server| server.from_clients.address()).collect();
     let api = Api::new(addresses.clone(), recorder.clone())?;
     let mut samplers = JoinSet::new();
-    samplers.spawn(sampler::run(Arc::clone(&world), recorder.clone()));
+    for concert in world.setup.concerts.clone() {
+        samplers.spawn(sampler::run(Arc::clone(&world), concert, recorder.clone()));
+    }
     samplers.spawn(sampler::watch_the_machine(recorder.clone()));
     let market = Arc::new(Market::new(&world.setup.concerts));
     let stop = CancellationToken::new();

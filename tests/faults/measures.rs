@@ -129,7 +129,7 @@ async fn finish_again(world: &World, database: &PgPool) -> anyhow::Result<Repeat
     words.extend(keys.iter().cloned());
     words.extend([place.to_string(), user.to_string(), "repeat".to_owned(), "1".to_owned(), date]);
     words.extend(["1".to_owned(), seat.to_string(), reservation]);
-    let mut wire = world.wire().await?;
+    let mut wire = world.redis.wire(u32::try_from(concert)?).await?;
     let mut held = Vec::new();
     for _ in 0..2 {
         let told = format!("{:?}", wire.send(&words).await?);

@@ -13,7 +13,8 @@ const SELDOM: [&str; 5] = ["S7", "M7", "D2", "D4", "Q8"];
 
 /// Prints the report; true if every invariant holds and, in a whole run, was checked.
 pub fn print(history: &History, verdicts: &[Verdict]) -> bool {
-    println!("\n{} operations of seed {}:", history.ops.len(), history.setup.seed);
+    let (ops, setup) = (history.ops.len(), &history.setup);
+    println!("\n{ops} operations of seed {}, Redis {}:", setup.seed, setup.topology);
     let mut ops: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
     for op in &history.ops {
         let column = match op.outcome {

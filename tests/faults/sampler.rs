@@ -1,9 +1,10 @@
 //! Counts the tokens of every concert again and again, by Redis' own clock.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::history::{Entry, Sample, Stall};
+use crate::history::{ConcertSetup, Entry, Sample, Stall};
 use crate::recorder::Recorder;
 use crate::wire::Wire;
 use crate::world::World;
@@ -24,19 +25,21 @@ const COUNT: &str = "local t = redis.call('TIME') \
     return { redis.call('ZCOUNT', active, '(' .. now, '+inf'), count[1], \
         there + count[2] + count[3] + count[4] }";
 
-/// Counts until it is aborted; while Redis is away there is nothing to count.
-pub async fn run(world: Arc<World>, recorder: Recorder) {
+/// Counts the tokens of one concert until it is aborted; while Redis is away there is nothing to
+/// count.
+pub async fn run(world: Arc<World>, concert: ConcertSetup, recorder: Recorder) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut wire: Option<Wire> = None;
     loop {
         tick.tick().await;
         if wire.is_none() {
-            wire = world.wire().await.ok();
+            wire = world.redis.wire(concert.id).await.ok();
         }
         if let Some(open) = &mut wire
-            && count(open, &world, &recorder).await.is_err()
+            && count(open, &concert, &recorder).await.is_err()
         {
+            // Its keys may be somebody else's by now.
             wire = None;
         }
     }
@@ -54,22 +57,18 @@ pub async fn watch_the_machine(recorder: Recorder) {
     }
 }
 
-async fn count(wire: &mut Wire, world: &World, recorder: &Recorder) -> std::io::Result<()> {
-    for concert in &world.setup.concerts {
-        let key = |rest| format!("{{c{}}}:{rest}", concert.id);
-        let [waiting, active, stats] = ["waiting", "active", "stats"].map(key);
-        wire.write(&["EVAL", COUNT, "3", &waiting, &active, &stats]).await?;
-    }
-    for concert in &world.setup.concerts {
-        let [active, issued, accounted] = wire.read().await?.counts()?[..] else { continue };
-        recorder.note(Entry::Sample(Sample {
-            at_us: recorder.now_us(),
-            concert: concert.id,
-            active,
-            capacity: concert.capacity,
-            issued,
-            accounted,
-        }));
-    }
+async fn count(wire: &mut Wire, of: &ConcertSetup, recorder: &Recorder) -> io::Result<()> {
+    let key = |rest| format!("{{c{}}}:{rest}", of.id);
+    let [waiting, active, stats] = ["waiting", "active", "stats"].map(key);
+    let counts = wire.send(&["EVAL", COUNT, "3", &waiting, &active, &stats]).await?.counts()?;
+    let [active, issued, accounted] = counts[..] else { return Ok(()) };
+    recorder.note(Entry::Sample(Sample {
+        at_us: recorder.now_us(),
+        concert: of.id,
+        active,
+        capacity: of.capacity,
+        issued,
+        accounted,
+    }));
     Ok(())
 }

@@ -16,6 +16,10 @@ const CRASH_POINTS: [&str; 4] =
 /// Every kind of link delays.
 const DELAYS_MS: [u64; 3] = [50, 500, 5000];
 
+/// The concerts that a fault may choose from, and the Redis.
+const CONCERTS: usize = 4;
+const REDIS_MAX: usize = 6;
+
 /// One fault, or two at the same time, and then a rest in which everything must work again.
 pub struct Step {
     pub faults: Vec<Fault>,
@@ -56,6 +60,8 @@ impl Schedule {
             delay: Duration::from_millis(DELAYS_MS[random.random_range(0..DELAYS_MS.len())]),
             crash_point: CRASH_POINTS[random.random_range(0..CRASH_POINTS.len())],
             bytes: random.random_range(0..400),
+            concert: random.random_range(0..CONCERTS),
+            one_redis: random.random_ratio(1, 2).then(|| random.random_range(0..REDIS_MAX)),
         })
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::clients::Habit;
 use crate::faults::{Kind, Link};
 use crate::mutants::list::Protection;
+use crate::topology::Topology;
 
 /// The conditions of a run; with the commit, they reproduce it.
 #[derive(Debug, Clone)]
 pub struct Stage {
     pub name: &'static str,
     pub seed: u64,
+    pub topology: Topology,
     /// How long clients buy.
     pub load: Duration,
     /// The faults that happen meanwhile.
@@ -33,13 +35,16 @@ pub struct Plan {
 }
 
 impl Stage {
-    /// Every kind of fault.
-    pub fn of_all_faults(seed: u64, load: Duration) -> Self {
+    /// Every kind of fault that can befall such a Redis.
+    pub fn of_all_faults(seed: u64, load: Duration, topology: Topology) -> Self {
+        let kinds = Kind::ALL.iter().copied().filter(|kind| kind.befalls(topology));
         Self {
             name: "all faults",
             seed,
+            topology,
             load,
-            kinds: Kind::ALL,
+            // Once in the life of the process.
+            kinds: kinds.collect::<Vec<_>>().leak(),
             link: None,
             between: None,
             // The longest that a statement, a lease or a hold of the load can still be under way.

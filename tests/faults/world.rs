@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use onsale::local::{DataFolder, LocalPostgres, LocalRedis, PostgresOptions, RedisOptions};
+use onsale::local::{DataFolder, LocalPostgres, PostgresOptions};
 use sqlx::PgPool;
 
 use crate::history::{ConcertSetup, Setup};
@@ -12,7 +12,7 @@ use crate::mutants::Patched;
 use crate::processes::ServerProcess;
 use crate::proxy::{Proxy, Target};
 use crate::stage::{Plan, Stage};
-use crate::wire::Wire;
+use crate::topology::{self, Redis};
 
 const TOKEN_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -45,7 +45,8 @@ const SETTINGS: [(&str, &str); 14] = [
 pub struct Server {
     pub process: ServerProcess,
     pub from_clients: Proxy,
-    pub to_redis: Proxy,
+    /// One for each Redis and Sentinel that it may ask.
+    pub to_redis: Vec<Proxy>,
     pub to_postgres: Proxy,
 }
 
@@ -53,7 +54,7 @@ pub struct Server {
 pub struct World {
     // The servers end before the stores, and these before their folder.
     pub servers: Vec<Server>,
-    pub redis: LocalRedis,
+    pub redis: Redis,
     pub postgres: LocalPostgres,
     pub setup: Setup,
     pub stage: Stage,
@@ -70,21 +71,13 @@ impl World {
             connections_max: DATABASE_CONNECTIONS,
             ..PostgresOptions::throwaway()
         };
-        // `always`: what Redis has answered outlives its process, so that a mere restart of it
-        // excuses nothing.
-        let redis = RedisOptions {
-            appendonly: true,
-            settings: vec![("appendfsync".into(), "always".into())],
-            ..RedisOptions::throwaway()
-        };
-        let (redis, postgres) = tokio::try_join!(
-            LocalRedis::start(&data, redis),
-            LocalPostgres::start(&data, postgres),
-        )?;
+        let postgres = LocalPostgres::start(&data, postgres).await?;
+        let redis = Redis::start(stage.topology, &data).await?;
         let pool = PgPool::connect(&postgres.url()).await?;
         patched.migrator.run(&pool).await?;
         pool.close().await;
-        let setup = setup(stage.seed, servers);
+        let setup = setup(stage, servers);
+        redis.check_spread(&setup.concerts).await?;
         let catalogue = folder.join("concerts.toml");
         std::fs::write(&catalogue, catalogue_of(&setup.concerts))?;
         let mut settings = patched.settings;
@@ -94,14 +87,17 @@ impl World {
         let mut started = Vec::new();
         for name in &setup.servers {
             let log = folder.join(format!("{name}.log"));
-            started.push(start_server(name, log, &settings, redis.socket(), &socket).await?);
+            started.push(start_server(name, log, &settings, &redis, &socket).await?);
         }
         Ok(Self { servers: started, redis, postgres, setup, stage: stage.clone(), _folder: data })
     }
 
-    /// A connection to Redis that no proxy disturbs.
-    pub async fn wire(&self) -> std::io::Result<Wire> {
-        Wire::connect(self.redis.socket()).await
+    /// Gives the address of a pair that no Sentinels watch to this node.
+    pub fn lead_to(&self, node: usize) {
+        let target = topology::socket(self.redis.nodes()[node]);
+        for proxy in self.servers.iter().flat_map(|server| &server.to_redis) {
+            proxy.lead_to(target.clone());
+        }
     }
 
     /// The keys of Redis of every date, one for each of these names.
@@ -125,21 +121,21 @@ async fn start_server(
     name: &str,
     log: PathBuf,
     settings: &[(String, String)],
-    redis: &Path,
+    redis: &Redis,
     postgres: &Path,
 ) -> anyhow::Result<Server> {
-    let to_redis = Proxy::start(Target::Unix(redis.to_owned())).await?;
+    let to_redis = redis.links().await?;
     let to_postgres = Proxy::start(Target::Unix(postgres.to_owned())).await?;
     let mut settings = settings.to_vec();
     let mut set = |name: &str, value: String| settings.push((name.to_owned(), value));
     set("ONSALE_DATABASE_CONNECTIONS", POOL.to_string());
-    set("ONSALE_REDIS_URL", format!("redis://{}", to_redis.address()));
+    set("ONSALE_REDIS_URL", to_redis.url);
     let database = format!("postgres://onsale@{}/onsale?sslmode=disable", to_postgres.address());
     set("ONSALE_DATABASE_URL", database);
     let process = ServerProcess::new(name, log, settings)?;
     process.start(None).await?;
     let from_clients = Proxy::start(Target::Tcp(process.address)).await?;
-    Ok(Server { process, from_clients, to_redis, to_postgres })
+    Ok(Server { process, from_clients, to_redis: to_redis.proxies, to_postgres })
 }
 
 /// The path in `host=` of its URL.
@@ -150,7 +146,7 @@ fn postgres_socket(postgres: &LocalPostgres) -> Option<PathBuf> {
     Some(Path::new(sockets).join(".s.PGSQL.5432"))
 }
 
-fn setup(seed: u64, servers: usize) -> Setup {
+fn setup(stage: &Stage, servers: usize) -> Setup {
     let dates = |count: u32| (1..=count).map(|day| format!("2099-{day:02}-15")).collect();
     let concert = |id, days, seats, capacity| ConcertSetup {
         id,
@@ -160,7 +156,8 @@ fn setup(seed: u64, servers: usize) -> Setup {
         capacity,
     };
     Setup {
-        seed,
+        seed: stage.seed,
+        topology: stage.topology.name().to_owned(),
         // The last one is soon sold out.
         concerts: vec![
             concert(1, 12, 120, 20),

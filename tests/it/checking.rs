@@ -192,6 +192,7 @@ fn sale() -> History {
 fn setup() -> Setup {
     Setup {
         seed: 1,
+        topology: "alone".to_owned(),
         concerts: vec![ConcertSetup {
             id: CONCERT,
             dates: vec![DATE.to_owned()],

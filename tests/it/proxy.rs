@@ -77,6 +77,30 @@ async fn is_reset(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
+async fn an_address_that_is_given_to_another_server_leads_there_and_old_connections_end() {
+    let (mut first, mut second) = (Echo::start().await, Echo::start().await);
+    let mut stream = first.connected().await;
+    first.proxy.lead_to(Target::Tcp(second.proxy.address()));
+    let ended = say(&mut stream, "more").await.expect_err("it is reset");
+    assert!(matches!(ended.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{ended}");
+    let mut stream = first.connect().await;
+    assert_eq!(say(&mut stream, "again").await.expect("an answer"), "again");
+    assert_eq!(second.heard.recv().await.expect("it was heard"), b"again");
+    first.heard.try_recv().expect_err("the old one has heard nothing of it");
+}
+
+#[tokio::test]
+async fn addresses_in_answers_are_those_of_the_proxies_in_front_of_them() {
+    let mut echo = Echo::start().await;
+    echo.proxy.rename(vec![(b":7001@".to_vec(), b":9001@".to_vec())]);
+    let mut stream = echo.connected().await;
+    let answer = say(&mut stream, "a:7001@ b:7001@ 7001").await.expect("an answer");
+    assert_eq!(answer, "a:9001@ b:9001@ 7001");
+    let heard = echo.heard.recv().await.expect("it was heard");
+    assert_eq!(heard, b"a:7001@ b:7001@ 7001", "what is sent stays as it is");
+}
+
+#[tokio::test]
 async fn what_passes_arrives_unchanged_and_an_end_is_passed_on() {
     let mut echo = Echo::start().await;
     let mut stream = echo.connected().await;

@@ -1,15 +1,22 @@
 //! What `onsale check` looks at in PostgreSQL.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::{Connection as _, PgConnection, PgPool, Row};
 
 use super::{CONNECT_WITHIN, Finding, Skew};
 use crate::postgres::{self, SchemaState};
 
 /// The oldest PostgreSQL that this build's schema needs.
 const VERSION_MIN: i32 = 130_000;
+
+/// From here on people wait noticeably for it with every reservation and payment.
+const FAR_MS: u128 = 20;
+
+/// From here on an answer that is late only because of the way is taken for one that does not come
+/// (`postgres::pool` asks after 300 ms whether PostgreSQL lives, on a new connection if it must).
+const TOO_FAR_MS: u128 = 100;
 
 pub(super) async fn examine(pool: &PgPool, connections_max: u32) -> Vec<Finding> {
     let read = sqlx::query(
@@ -24,31 +31,62 @@ pub(super) async fn examine(pool: &PgPool, connections_max: u32) -> Vec<Finding>
                 pg_is_in_recovery() as standby,
                 (extract(epoch from clock_timestamp()) * 1000)::int8 as now_ms",
     );
-    // The first of a pool takes a connection's time, which is none of the clock's.
-    let connected = tokio::time::timeout(CONNECT_WITHIN, sqlx::query("select 1").execute(pool));
-    match connected.await {
-        Ok(Ok(_)) => {}
+    // Not one of the pool, which has no patience with a PostgreSQL that is far away.
+    let options = pool.connect_options();
+    let connect = PgConnection::connect_with(&options);
+    let mut connection = match tokio::time::timeout(CONNECT_WITHIN, connect).await {
+        Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             return vec![Finding::fault(format!("PostgreSQL at ONSALE_DATABASE_URL: {error}"))];
         }
         Err(_) => {
             return vec![Finding::fault("PostgreSQL does not answer at ONSALE_DATABASE_URL")];
         }
-    }
+    };
+    let away_ms = round_trip_ms(&mut connection).await;
     let before = SystemTime::now();
-    let row = match read.fetch_one(pool).await {
+    let row = match read.fetch_one(&mut connection).await {
         Ok(row) => row,
         Err(error) => return vec![Finding::fault(format!("PostgreSQL: {error}"))],
     };
     let skew = Skew::between(before, row.get("now_ms"));
-    vec![
+    let mut findings = vec![
         version(row.get("version"), row.get("version_text")),
         durability(&row),
         primary(row.get("standby"), row.get("standbys")),
         connections(row.get("connections"), row.get("reserved"), connections_max),
         schema(pool).await,
         skew.judge().of("PostgreSQL"),
-    ]
+    ];
+    findings.extend(away_ms.map(distance));
+    findings
+}
+
+/// The shortest of a few round trips.
+async fn round_trip_ms(connection: &mut PgConnection) -> Option<u128> {
+    let mut shortest = None;
+    for _ in 0..3 {
+        let sent = Instant::now();
+        connection.ping().await.ok()?;
+        let took_ms = sent.elapsed().as_millis();
+        shortest = Some(shortest.map_or(took_ms, |shortest: u128| shortest.min(took_ms)));
+    }
+    shortest
+}
+
+fn distance(away_ms: u128) -> Finding {
+    let what = format!("PostgreSQL is {away_ms} ms away");
+    let mend = "Mend: run the servers where PostgreSQL is";
+    match away_ms {
+        ..FAR_MS => Finding::good(what),
+        FAR_MS..TOO_FAR_MS => {
+            Finding::advice(format!("{what}: every reservation and payment waits for it. {mend}"))
+        }
+        _ => Finding::fault(format!(
+            "{what}: under load its answers are given up as lost before they are here, and \
+             payments end as outcome-unknown. {mend}"
+        )),
+    }
 }
 
 fn version(number: i32, text: &str) -> Finding {
@@ -127,5 +165,12 @@ mod tests {
         assert_eq!(primary(true, 0).level, Level::Fault);
         assert_eq!(primary(false, 0).level, Level::Advice);
         assert_eq!(primary(false, 1).level, Level::Good);
+    }
+
+    #[test]
+    fn a_postgresql_on_another_continent_is_a_fault() {
+        assert_eq!(distance(1).level, Level::Good);
+        assert_eq!(distance(20).level, Level::Advice);
+        assert_eq!(distance(100).level, Level::Fault);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::{CONNECT_WITHIN, Finding, SKEW_MAX_MS, Skew};
-use crate::redis::{Redis, RedisError, RedisServer};
+use crate::redis::{Redis, RedisError, RedisSentinel, RedisServer};
 
 /// The oldest Redis whose scripts this build was tested with.
 const MAJOR_MIN: u32 = 7;
@@ -18,11 +18,13 @@ pub(super) async fn examine(redis: &Redis) -> Vec<Finding> {
         }
     };
     // In a cluster some may answer and others not.
-    if tokio::time::timeout(CONNECT_WITHIN, answers).await.is_err() && redis.servers().is_empty() {
+    let is_silent = tokio::time::timeout(CONNECT_WITHIN, answers).await.is_err();
+    let mut findings = examine_sentinels(redis).await;
+    if is_silent && redis.servers().is_empty() {
         let what = "nobody at ONSALE_REDIS_URL says which Redis takes writes";
-        return vec![Finding::fault(what)];
+        findings.push(Finding::fault(what));
+        return findings;
     }
-    let mut findings = Vec::new();
     let mut skews = Vec::new();
     for primary in redis.servers() {
         skews.extend(examine_server(&primary, &mut findings).await);
@@ -42,6 +44,50 @@ pub(super) async fn examine(redis: &Redis) -> Vec<Finding> {
     findings.extend(judge_slots(redis).await);
     findings.extend(judge_skews(&skews));
     findings
+}
+
+/// Each is asked, because each may be cut off from the others.
+async fn examine_sentinels(redis: &Redis) -> Vec<Finding> {
+    let sentinels = match redis.sentinels() {
+        Ok(sentinels) => sentinels,
+        Err(error) => return vec![Finding::fault(format!("the Sentinels: {error}"))],
+    };
+    let asked = sentinels.iter().map(async |sentinel| {
+        let asked = tokio::time::timeout(CONNECT_WITHIN, quorum_of(sentinel)).await;
+        let said = asked.unwrap_or(Err(RedisError::Unavailable));
+        judge_quorum(said).of(&format!("Sentinel {}", sentinel.name()))
+    });
+    futures::future::join_all(asked).await
+}
+
+async fn quorum_of(sentinel: &RedisSentinel) -> Result<(), RedisError> {
+    while !sentinel.is_open() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    sentinel.check_quorum().await
+}
+
+fn judge_quorum(said: Result<(), RedisError>) -> Finding {
+    match said {
+        Ok(()) => Finding::good("knows enough Sentinels to agree on a failover"),
+        Err(RedisError::Refused { source, .. }) if source.details().starts_with("NOQUORUM") => {
+            Finding::fault(format!(
+                "{}: nobody would take over from a primary that is lost. Mend: start the Sentinels \
+                 that are away (SENTINEL SENTINELS <service> lists them); if some are gone for \
+                 good, SENTINEL RESET <service> on each that is left, and SENTINEL SET <service> \
+                 quorum",
+                source.details()
+            ))
+        }
+        Err(RedisError::Refused { source, .. }) => Finding::fault(format!(
+            "{}. Mend: the sentinelServiceName of ONSALE_REDIS_URL, or SENTINEL MONITOR there",
+            source.details()
+        )),
+        Err(_) => Finding::fault(
+            "does not answer. Mend: see that it runs and that this machine may reach it; \
+             ONSALE_REDIS_URL names the Sentinels",
+        ),
+    }
 }
 
 /// A replica is connected to only now.

@@ -278,3 +278,22 @@ pub static MUTANTS: &[Mutant] = &[
     beside(&[&FLOOR], &PROCESS, "tail lost", &["X1", "X3"]),
     beside(&[&RECONCILER], &SPAWNED_PAYMENT, "hang-ups", &["R1"]),
 ];
+
+/// The mutants with these names, separated by commas; of `all`, every one.
+///
+/// # Errors
+///
+/// If there is none with one of the names.
+pub fn chosen(names: &str) -> anyhow::Result<Vec<&'static Mutant>> {
+    if names == "all" {
+        return Ok(MUTANTS.iter().collect());
+    }
+    let named = |name: &str| MUTANTS.iter().find(|mutant| mutant.name() == name);
+    let chosen = names.split(',').map(|name| {
+        named(name).ok_or_else(|| {
+            let all: Vec<_> = MUTANTS.iter().map(Mutant::name).collect();
+            anyhow::anyhow!("there is no mutant {name:?}; there are {}", all.join(", "))
+        })
+    });
+    chosen.collect()
+}

@@ -19,7 +19,7 @@ mod stages;
 
 use crate::checker::Verdict;
 use crate::stage::{Plan, Stage};
-use list::{MUTANTS, Mutant, Protection};
+use list::{Mutant, Protection};
 use stages::STAGES;
 
 /// A repository without some protections.
@@ -100,8 +100,7 @@ impl Shown {
 /// Runs the mutants with these names, or all; whether each was found, and its control was clean.
 pub async fn run(names: &str) -> anyhow::Result<bool> {
     ensure!(cfg!(feature = "mutants"), "servers with everything in place: --features mutants");
-    let wanted: Vec<&str> = names.split(',').collect();
-    let chosen = MUTANTS.iter().filter(|mutant| names == "all" || wanted.contains(&mutant.name()));
+    let chosen = list::chosen(names)?;
     let mut runs = Runs::default();
     let mut lines = Vec::new();
     for mutant in chosen {
@@ -118,7 +117,6 @@ pub async fn run(names: &str) -> anyhow::Result<bool> {
         println!("{}: {}", mutant.name(), verdict.said);
         lines.push((mutant, verdict));
     }
-    ensure!(!lines.is_empty(), "there is no mutant {names}");
     println!(
         "\n{:<42} {:<13} {:<12} {:>10}  what was said first",
         "without", "stage", "found by", "operations"

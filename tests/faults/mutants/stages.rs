@@ -5,11 +5,13 @@ use std::time::Duration;
 use crate::clients::Habit;
 use crate::faults::{Kind, Link};
 use crate::stage::Stage;
+use crate::topology::Topology;
 
 /// Nothing breaks, a crowd of the usual kind.
 const CALM: Stage = Stage {
     name: "calm",
     seed: 1,
+    topology: Topology::Alone,
     load: Duration::from_secs(12),
     kinds: &[],
     link: None,

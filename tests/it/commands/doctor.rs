@@ -1,10 +1,15 @@
 //! `onsale check` and `onsale migrate`: what they say, and their exit codes.
 
+use std::time::Duration;
+
 use onsale::local::{Durability, LocalStores, StoresOptions};
 use sqlx::PgPool;
 
+use crate::support::links::Links;
 use crate::support::process::{Ended, run};
-use crate::support::stores;
+use crate::support::proxy::Mode;
+use crate::support::server::Deployment;
+use crate::support::{concert, stores};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrate_brings_an_empty_database_up_to_date_and_a_second_run_changes_nothing() {
@@ -68,4 +73,19 @@ async fn check_is_content_with_good_stores_and_names_each_fault_of_others() {
     stores.postgres.stop().await.expect("an orderly end");
     let unreachable = ["redis.sock: does not answer", "PostgreSQL"];
     assert_faults(&run("check", &urls).await, &unreachable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_when_postgresql_is_too_far_away() {
+    let links = Links::of(&Deployment::new(vec![concert(10, 1)]).await).await;
+    let Deployment { redis_url, database_url, .. } = &links.deployment;
+    let urls = [("ONSALE_REDIS_URL", redis_url.as_str()), ("ONSALE_DATABASE_URL", database_url)];
+    let near = run("check", &urls).await;
+    assert!(!near.said.contains("payments end as outcome-unknown"), "{}", near.said);
+    // In each direction.
+    links.to_postgres.set(Mode::Delay(Duration::from_millis(60)));
+    let far = run("check", &urls).await;
+    let fault = far.said.lines().find(|line| line.contains("payments end as outcome-unknown"));
+    assert!(fault.is_some_and(|line| line.starts_with("FAULT ")), "{}", far.said);
+    assert_eq!(far.exit_code, Some(1), "{}", far.said);
 }

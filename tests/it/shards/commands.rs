@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use onsale::local::{LocalReplicated, ReplicatedOptions};
 use tokio::process::Command;
 
 use super::cluster;
@@ -50,6 +51,41 @@ async fn check_looks_at_every_node_of_a_cluster_and_says_how_to_mend_it() {
     assert!(said.contains(&evil), "{said}");
     assert!(said.contains("Mend: CONFIG SET maxmemory-policy noeviction"), "{said}");
     assert!(said.contains("has no replica that could take over"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_when_the_sentinels_could_not_agree_on_a_failover() {
+    let start = LocalReplicated::throwaway(ReplicatedOptions::throwaway(3));
+    let (pair, database_url) = (start.await.expect("a private pair"), fresh_database().await);
+    let name = |index: usize| {
+        let port = pair.sentinels()[index].port().expect("a port");
+        format!("Sentinel 127.0.0.1:{port}: ")
+    };
+    let (_, said) = check(&pair.url(), &database_url).await;
+    for index in 0..3 {
+        let good = format!("{}knows enough Sentinels", name(index));
+        assert!(said.contains(&good), "no {good} in {said}");
+    }
+    assert_eq!(said.matches("FAULT").count(), 1, "only that PostgreSQL is in a hurry: {said}");
+
+    pair.sentinels()[1].kill().await;
+    pair.sentinels()[2].kill().await;
+    let is_alone = || async {
+        let said = pair.sentinels()[0].say("SENTINEL CKQUORUM onsale").await;
+        said.is_err_and(|error| format!("{error:#}").contains("NOQUORUM"))
+    };
+    eventually("the last Sentinel misses the others", is_alone).await;
+    let (code, said) = check(&pair.url(), &database_url).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("FAULT   {}NOQUORUM", name(0))), "{said}");
+    assert!(said.contains("Mend: start the Sentinels that are away"), "{said}");
+    assert!(said.contains(&format!("FAULT   {}does not answer", name(1))), "{said}");
+
+    let elsewhere = pair.url().replace("sentinelServiceName=onsale", "sentinelServiceName=other");
+    let (code, said) = check(&elsewhere, &database_url).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("No such master"), "{said}");
+    assert!(said.contains("Mend: the sentinelServiceName of ONSALE_REDIS_URL"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

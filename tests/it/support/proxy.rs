@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -84,9 +85,20 @@ enum Order {
     End(Ending),
 }
 
+/// Words in answers, each with another one of the same length that is put in its place.
+pub type Renames = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Where connections lead that are made from now on.
+#[derive(Clone)]
+struct Route {
+    target: Target,
+    renames: Arc<Renames>,
+}
+
 /// A proxy on a port of its own. Dropping it closes the port and all connections.
 pub struct Proxy {
     address: SocketAddr,
+    route: Arc<Mutex<Route>>,
     state: watch::Sender<State>,
     open: Arc<AtomicUsize>,
     cut: Arc<AtomicUsize>,
@@ -106,9 +118,34 @@ impl Proxy {
         let address = listener.local_addr()?;
         let (state, states) = watch::channel(State { mode: Mode::Pass, era: 0 });
         let (open, cut) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let link = Link { target, states, open: Arc::clone(&open), cut: Arc::clone(&cut) };
+        let route = Arc::new(Mutex::new(Route { target, renames: Arc::default() }));
+        let link = Link {
+            route: Arc::clone(&route),
+            states,
+            open: Arc::clone(&open),
+            cut: Arc::clone(&cut),
+        };
         let accepting = tokio::spawn(accept(listener, link));
-        Ok(Self { address, state, open, cut, accepting })
+        Ok(Self { address, route, state, open, cut, accepting })
+    }
+
+    /// Leads to `target` from now on, and resets the connections that lead elsewhere: an address
+    /// that is given to another machine.
+    pub fn lead_to(&self, target: Target) {
+        self.route.lock().target = target;
+        self.set(Mode::Reset);
+    }
+
+    /// Puts other words into the answers on connections that are made from now on: a server that
+    /// tells where others are shall tell of the proxies in front of them. A word must come in one
+    /// piece, as those in short answers do.
+    ///
+    /// # Panics
+    ///
+    /// If a word and the one in its place differ in length: what stands around them counts bytes.
+    pub fn rename(&self, renames: Renames) {
+        assert!(renames.iter().all(|(word, other)| word.len() == other.len()), "equal lengths");
+        self.route.lock().renames = Arc::new(renames);
     }
 
     /// Where to connect to.
@@ -140,7 +177,7 @@ impl Proxy {
 /// What every connection of a proxy shares.
 #[derive(Clone)]
 struct Link {
-    target: Target,
+    route: Arc<Mutex<Route>>,
     states: watch::Receiver<State>,
     open: Arc<AtomicUsize>,
     cut: Arc<AtomicUsize>,
@@ -174,20 +211,21 @@ impl Link {
             return;
         }
         let _ = client.set_nodelay(true);
-        let ended = match &self.target {
+        let Route { target, renames } = self.route.lock().clone();
+        let ended = match target {
             Target::Tcp(address) => {
                 let Ok(mut server) = TcpStream::connect(address).await else {
                     return reset(&client);
                 };
                 let _ = server.set_nodelay(true);
                 // The server's side is closed in order, so that what was forwarded arrives.
-                self.carry(born, client.split(), server.split()).await
+                self.carry(born, renames, client.split(), server.split()).await
             }
             Target::Unix(path) => {
                 let Ok(mut server) = UnixStream::connect(path).await else {
                     return reset(&client);
                 };
-                self.carry(born, client.split(), server.split()).await
+                self.carry(born, renames, client.split(), server.split()).await
             }
         };
         if let Err(ending) = ended {
@@ -202,6 +240,7 @@ impl Link {
     async fn carry<CR, CW, SR, SW>(
         &self,
         born: u64,
+        renames: Arc<Renames>,
         (client_reads, client_writes): (CR, CW),
         (server_reads, server_writes): (SR, SW),
     ) -> Result<(), Ending>
@@ -214,6 +253,11 @@ impl Link {
         let pump = |direction| Pump {
             direction,
             born,
+            renames: if direction == Direction::ToClient {
+                renames.clone()
+            } else {
+                Arc::default()
+            },
             states: self.states.clone(),
             pending: BytesMut::new(),
             counted_in: born,
@@ -233,11 +277,22 @@ fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// Puts the other words in their places.
+fn rename(bytes: &mut [u8], renames: &Renames) {
+    for (word, other) in renames {
+        let at = |bytes: &[u8]| bytes.windows(word.len()).position(|window| window == word);
+        while let Some(at) = at(bytes) {
+            bytes[at..at + word.len()].copy_from_slice(other);
+        }
+    }
+}
+
 /// One direction of one connection.
 struct Pump {
     direction: Direction,
     /// The era in which the connection was made.
     born: u64,
+    renames: Arc<Renames>,
     states: watch::Receiver<State>,
     /// Read and not yet written.
     pending: BytesMut,
@@ -297,7 +352,7 @@ impl Pump {
                             let _ = to.shutdown().await;
                             return Ok(());
                         }
-                        Ok(_) => {}
+                        Ok(_) => rename(&mut self.pending, &self.renames),
                         Err(_) => return Err(Ending::Reset),
                     },
                 }
