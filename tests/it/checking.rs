@@ -356,7 +356,10 @@ fn a_loss_of_data_in_between_excuses_it(
 #[case("D3", |h: &mut History| h.answer(13.5, bought("p2")))]
 #[case("A1", |h: &mut History| h.finals.payments.clear())]
 #[case("A6", |h: &mut History| h.answer(16.0, ok(json!({ "holds": [], "owned": [] }))))]
-fn a_loss_of_data_does_not_excuse_what_postgresql_keeps(
+#[case("M2", |h: &mut History| h.finals.ledger.push(entry(3, 1000, 1900, None)))]
+#[case("Q1", |h: &mut History| h.samples[8].active = 3)]
+#[case("X1", |h: &mut History| h.answer(17.0, held(4, "r4")))]
+fn a_loss_of_data_does_not_excuse_what_stands_all_the_same(
     #[case] invariant: &str,
     #[case] breaks: Break,
 ) {
