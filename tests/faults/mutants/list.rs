@@ -288,9 +288,8 @@ pub fn chosen(names: &str) -> anyhow::Result<Vec<&'static Mutant>> {
     if names == "all" {
         return Ok(MUTANTS.iter().collect());
     }
-    let named = |name: &str| MUTANTS.iter().find(|mutant| mutant.name() == name);
     let chosen = names.split(',').map(|name| {
-        named(name).ok_or_else(|| {
+        MUTANTS.iter().find(|mutant| mutant.name() == name).ok_or_else(|| {
             let all: Vec<_> = MUTANTS.iter().map(Mutant::name).collect();
             anyhow::anyhow!("there is no mutant {name:?}; there are {}", all.join(", "))
         })
