@@ -3,7 +3,7 @@
 # Every target sets up what it needs first, so that each works on a fresh machine.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-web check bench loadtest loadtest-crash faults fuzz mutants
+.PHONY: help setup run test test-web check bench loadtest loadtest-crash faults fuzz mutants deb
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,3 +46,6 @@ fuzz: setup ## Made-up input against what must hold, each fuzzer for a minute (S
 
 mutants: setup ## Servers without one protection each, which `make faults` must find (about 20 min; ONLY=owner-check,capacity)
 	cargo test --features mutants --test faults -- --mutants $(or $(ONLY),all)
+
+deb: ## Build the Debian package, target/debian/onsale_*.deb (the first build of cargo-deb takes a minute)
+	scripts/deb.sh

