@@ -157,6 +157,8 @@ impl App {
                 get(ops::routes::list_concerts).patch(ops::controls::configure_concert),
             )
             .route("/admin/audit", Operation, get(ops::controls::list_changes))
+            .route("/admin/dashboard", Operation, get(ops::dashboard::show_dashboard))
+            .route("/admin/series", Operation, get(ops::dashboard::list_series))
             .route("/metrics", Operation, get(ops::metrics::show_metrics))
             .route("/openapi.json", Arrival, get(openapi::show_description))
             .files(&web::FILES)

@@ -115,6 +115,11 @@ ranged! {
     People(u32), "a number of people", 0, 10_000_000
 }
 
+ranged! {
+    /// A moment, in Unix ms. Exact in a JavaScript number.
+    UnixMs(u64), "a moment in Unix ms", 1, (1 << 53) - 1
+}
+
 /// A day on which a concert is played, in the concert's own time zone.
 pub type ConcertDate = NaiveDate;
 

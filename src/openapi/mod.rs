@@ -42,7 +42,7 @@ pub async fn show_description() -> Response {
 
 /// Every operation, in the order of the table of routes.
 fn operations() -> Vec<Operation> {
-    [line(), seats(), money(), operation()].into_iter().flatten().collect()
+    [line(), seats(), money(), operation(), watching()].into_iter().flatten().collect()
 }
 
 fn line() -> Vec<Operation> {
@@ -226,12 +226,36 @@ fn operation() -> Vec<Operation> {
         .query::<AuditRequest>()
         .answers::<AuditView>(200, "At most 100 changes.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
-        Operation::new(HttpMethod::Get, "/metrics", "show_metrics", "For Prometheus")
-            .operators_only()
-            .answers_text(200, "The text format of Prometheus, version 0.0.4."),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
             .answers_as(200, "OpenAPI 3.1.", any())
             .refuses(&[Code::TooManyRequests]),
+    ]
+}
+
+fn watching() -> Vec<Operation> {
+    use ops::dashboard::{DashboardView, SeriesRequest, SeriesView};
+    vec![
+        Operation::new(
+            HttpMethod::Get,
+            "/admin/dashboard",
+            "show_dashboard",
+            "This server and every sale, now",
+        )
+        .operators_only()
+        .answers::<DashboardView>(200, "Whatever the stores do."),
+        Operation::new(
+            HttpMethod::Get,
+            "/admin/series",
+            "list_series",
+            "The last hour of a sale, second by second",
+        )
+        .operators_only()
+        .query::<SeriesRequest>()
+        .answers::<SeriesView>(200, "The oldest second first.")
+        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
+        Operation::new(HttpMethod::Get, "/metrics", "show_metrics", "For Prometheus")
+            .operators_only()
+            .answers_text(200, "The text format of Prometheus, version 0.0.4."),
     ]
 }
 

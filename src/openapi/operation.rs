@@ -18,7 +18,7 @@ use super::security::{BEARER, OPERATOR, TOKEN_HEADER, TOKEN_QUERY};
 use crate::http::{Code, FieldSpec, FromFields, Kind};
 use crate::queue::Message;
 use crate::seats::SeatSelection;
-use crate::words::{ChargeAmount, ConcertId, People, SeatNumber, UserId};
+use crate::words::{ChargeAmount, ConcertId, People, SeatNumber, UnixMs, UserId};
 
 /// The schemas that the operations name, by their names.
 pub(super) type Schemas = Vec<(String, RefOr<Schema>)>;
@@ -296,6 +296,7 @@ fn field_schema(spec: &FieldSpec) -> RefOr<Schema> {
         (Kind::Integer, "userId") => with_example(UserId::schema(), json!(1)),
         (Kind::Integer, "concertId") => with_example(ConcertId::schema(), json!(1)),
         (Kind::Integer, "seatNumber") => with_example(SeatNumber::schema(), json!(12)),
+        (Kind::Integer, "after") => with_example(UnixMs::schema(), json!(1_764_183_600_000_i64)),
         (Kind::Integer, "amount") => with_example(ChargeAmount::schema(), json!(30_000)),
         (Kind::Integer, _) => ObjectBuilder::new().schema_type(Type::Integer).into(),
         (Kind::IntegerList, _) => ArrayBuilder::new()

@@ -2,6 +2,7 @@
 //! what operators see, who alone may look.
 
 pub mod controls;
+pub mod dashboard;
 pub mod metrics;
 pub mod operators;
 pub mod overview;

@@ -20,6 +20,10 @@ pub const SAMPLE_JOB: &str = "ops.sample";
 
 /// How many concerts are sampled at a time.
 const CONCERTS_AT_ONCE: usize = 16;
+/// An hour.
+const ROWS_MAX: usize = 3_600;
+/// The most rows of one read.
+const PIECE: usize = 300;
 /// A sample says nothing of the present once it is older than this.
 const AGE_MAX: Duration = Duration::from_secs(5);
 
@@ -86,6 +90,38 @@ impl Samples {
             }
         }
         failure.map_or(Ok(report), Err)
+    }
+
+    /// The rows after `after_ms`, each as its second in Unix ms and the fields of [`Sample::FIELDS`];
+    /// the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If Redis does not answer.
+    pub async fn rows(
+        &self,
+        concert: &Concert,
+        after_ms: u64,
+    ) -> Result<Vec<Vec<Option<u64>>>, RedisError> {
+        let (mut rows, mut after) = (Vec::new(), after_ms);
+        // Read in pieces: an hour at once would keep Redis from everybody else for milliseconds.
+        while rows.len() < ROWS_MAX {
+            let entries = self.0.redis.entries_after(&concert.keys.series, after, PIECE).await?;
+            let count = entries.len();
+            for (id, fields) in entries {
+                let at = id.split_once('-').and_then(|(ms, _)| ms.parse().ok());
+                after = at.unwrap_or(u64::MAX);
+                let value = |name: &&str| {
+                    let field = fields.iter().find(|(field, _)| field == name);
+                    field.and_then(|(_, value)| value.parse().ok())
+                };
+                rows.push(std::iter::once(at).chain(Sample::FIELDS.iter().map(value)).collect());
+            }
+            if count < PIECE {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     async fn take(&self, concert: &Concert) -> Result<(), RedisError> {

@@ -1,6 +1,7 @@
 //! The script of this slice: what a sale is like at this moment.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::concerts::Concert;
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
@@ -24,7 +25,8 @@ pub struct TakeSample<'a> {
 }
 
 /// A sale at one moment. The counters are those of `{c<id>}:stats`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "docs/redis-keys.md says what each is")]
 pub struct Sample {
     /// Redis' clock, Unix ms.
@@ -51,6 +53,12 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The fields of a row, in the order in which the script writes them.
+    pub const FIELDS: &'static [&'static str] = &[
+        "waiting", "active", "held", "sold", "last", "head", "estimate", "issued", "promoted",
+        "claimed", "expired", "left", "consumed", "holds", "released", "lapsed", "polls",
+    ];
+
     /// The counters with their names.
     #[must_use]
     pub fn counters(&self) -> [(&'static str, u64); 10] {

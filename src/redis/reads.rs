@@ -59,6 +59,23 @@ impl Redis {
             .map_err(|source| RedisError::Reply { script: "XREVRANGE", source })
     }
 
+    /// `XRANGE key (after + COUNT count`: the entries of a stream after a moment in Unix ms, the
+    /// oldest first.
+    pub async fn entries_after(
+        &self,
+        key: &Key,
+        after_ms: u64,
+        count: usize,
+    ) -> Result<Vec<Entry>, RedisError> {
+        let after = Value::String(format!("({after_ms}-0").into());
+        let [last, counted] = ["+", "COUNT"].map(Value::from_static_str);
+        let count = Value::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+        let value = self.read("XRANGE", key, [after, last, counted, count]).await?;
+        Reply::new(value)
+            .and_then(entries)
+            .map_err(|source| RedisError::Reply { script: "XRANGE", source })
+    }
+
     async fn read<const N: usize>(
         &self,
         command: &'static str,

@@ -27,6 +27,11 @@ files! {
     "/" = "index.html", Strict;
     "/page.css" = "page.css", Strict;
     "/icon.svg" = "icon.svg", Strict;
+    "/ops" = "ops.html", Strict;
+    "/ops.css" = "ops.css", Strict;
+    "/ops.js" = "ops.js", Strict;
+    "/ops-chart.js" = "ops-chart.js", Strict;
+    "/ops-figures.js" = "ops-figures.js", Strict;
 }
 
 #[cfg(test)]

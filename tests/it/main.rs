@@ -19,12 +19,14 @@ mod commands;
 mod crash;
 #[cfg(feature = "crash-points")]
 mod crash_stops;
+mod dashboard;
 mod description;
 mod doubts;
 mod events;
 mod faults;
 #[path = "../faults/history.rs"]
 mod history;
+mod logs;
 mod metrics;
 mod models;
 mod opening;

@@ -123,6 +123,13 @@ const ROUTES: &[Route] = &[
         token: false,
         ..route("GET", "/admin/audit", Takes::Query)
     },
+    Route { token: false, ..route("GET", "/admin/dashboard", Takes::Nothing) },
+    Route {
+        fields: &["concertId", "after"],
+        required: &["concertId"],
+        token: false,
+        ..route("GET", "/admin/series", Takes::Query)
+    },
     Route { token: false, ..route("GET", "/metrics", Takes::Nothing) },
     Route { token: false, ..route("GET", "/openapi.json", Takes::Nothing) },
 ];
@@ -234,7 +241,7 @@ impl Stage {
     /// A right value of a field.
     fn field(&self, name: &str) -> Value {
         match name {
-            "userId" => json!(1),
+            "userId" | "after" => json!(1),
             "concertId" => json!(self.deployment.concert().id),
             "concertDate" => json!(self.deployment.concert().dates[0]),
             "seatNumber" => json!(2),

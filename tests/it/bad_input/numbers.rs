@@ -25,6 +25,7 @@ const NUMBERS: &[(&str, &str)] = &[
     ("concertId", "4194304"),
     ("seatNumber", "100001"),
     ("amount", "10000001"),
+    ("after", "9007199254740992"),
 ];
 
 /// A route's right request but for `name`, which is written `number`.

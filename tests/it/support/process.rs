@@ -206,9 +206,13 @@ fn command(deployment: &Deployment, folder: &tempfile::TempDir) -> Command {
 
 /// Where the log says that it serves, in a log that is whole up to there.
 fn address_in(log: &str) -> Option<SocketAddr> {
-    let (_, rest) = log.split_once("serving address=")?;
-    let (address, _) = rest.split_once('\n')?;
-    address.trim().parse().ok()
+    if let Some((_, rest)) = log.split_once("serving address=") {
+        let (address, _) = rest.split_once('\n')?;
+        return address.trim().parse().ok();
+    }
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let serving = lines.into_iter().find(|line| line["message"] == "serving")?;
+    serving["address"].as_str()?.parse().ok()
 }
 
 fn catalogue_of(concerts: &[Concert]) -> String {

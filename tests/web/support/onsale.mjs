@@ -59,8 +59,8 @@ export async function startOnsale({ settings = {}, catalogue } = {}) {
         if (/ ERROR |panicked/.test(said)) throw new Error(`the server logged an error:\n${said}`);
     };
     try {
-        const url = await within(START_WITHIN_MS, 'the server serves', address(child, ended));
-        return { url, stop, admin: (change) => configure(url, change) };
+        const { url, redisSocket } = await within(START_WITHIN_MS, 'the server serves', address(child, ended));
+        return { url, stop, folder, redisSocket, admin: (change) => configure(url, change) };
     } catch (error) {
         child.kill('SIGKILL');
         await ended;
@@ -75,7 +75,10 @@ function address(child, ended) {
         child.stdout.on('data', (piece) => {
             said += piece;
             const serves = said.includes('Stop with Ctrl-C.') && /serves on (http:\S+)/.exec(said);
-            if (serves) found(serves[1]);
+            if (!serves) return;
+            // Of a server with a cluster there is none.
+            const redisSocket = /redis-cli -s (\S+)/.exec(said)?.[1];
+            found({ url: serves[1], redisSocket });
         });
         ended.then(({ code, signal }) => failed(new Error(`the server ended: ${code ?? signal}`)));
     });

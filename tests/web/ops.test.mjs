@@ -1,0 +1,279 @@
+// The operators' dashboard in a real Chromium, against what the stores themselves say.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { startBrowser } from './support/browser.mjs';
+import { ADMIN_TOKEN, startOnsale } from './support/onsale.mjs';
+
+const CATALOGUE = `
+[[concert]]
+id = 1
+name = "Winter night"
+dates = ["2030-12-24", "2030-12-25"]
+seats = 20
+price = 100
+time_zone = "Asia/Seoul"
+capacity = 4
+`;
+const PEOPLE = 30;
+
+let onsale;
+let browser;
+let operator;
+
+before(async () => {
+    const settings = { ONSALE_BATCH: '2', ONSALE_CLAIM_TTL: '10m', ONSALE_HOLD_TTL: '10m' };
+    onsale = await startOnsale({ settings, catalogue: CATALOGUE });
+    browser = await startBrowser();
+    operator = await browser.visitor(onsale.url);
+}, { timeout: 120_000 });
+
+after(async () => {
+    await browser?.close();
+    await onsale?.stop();
+}, { timeout: 60_000 });
+
+async function api(path, { body, token, method = body ? 'POST' : 'GET' } = {}) {
+    const headers = { ...(token && { 'Queue-Token': token }), ...(body && { 'Content-Type': 'application/json' }) };
+    const answer = await fetch(onsale.url + path, { method, headers, body: body && JSON.stringify(body) });
+    return { status: answer.status, said: await answer.json() };
+}
+
+async function eventually(what, condition, ms = 20_000) {
+    const deadline = Date.now() + ms;
+    let seen;
+    while (Date.now() < deadline) {
+        seen = await condition();
+        if (seen === true) return;
+        await new Promise((done) => setTimeout(done, 100));
+    }
+    assert.fail(`not within ${ms} ms: ${what}; last seen: ${JSON.stringify(seen)}`);
+}
+
+const redis = (...words) => execFileSync('redis-cli', ['-s', onsale.redisSocket, ...words], { encoding: 'utf8' }).trim();
+const number = (...words) => Number(redis(...words));
+const promoted = () => number('hget', '{c1}:stats', 'promoted');
+
+function soldInPostgres() {
+    const pid = join(onsale.folder, 'data/postgres/data/postmaster.pid');
+    assert.ok(existsSync(pid), pid);
+    const sockets = readFileSync(pid, 'utf8').split('\n')[4];
+    const statement = 'select count(*) from owned_seats';
+    const words = ['-h', sockets, '-U', 'onsale', '-d', 'onsale', '-tAc', statement];
+    return Number(execFileSync('psql', words, { encoding: 'utf8' }).trim());
+}
+
+/** What the stores say, in the words of the dashboard. */
+function truth() {
+    const now = `(${redis('time').split('\n')[0]}000`;
+    const ofDates = (read) => ['2030-12-24', '2030-12-25'].map(read).reduce((one, other) => one + other);
+    const sold = ofDates((date) => number('bitcount', `{c1}:sold:${date}`));
+    assert.equal(sold, soldInPostgres(), 'Redis and PostgreSQL');
+    return {
+        waiting: number('zcard', '{c1}:waiting'),
+        active: number('zcount', '{c1}:active', now, '+inf'),
+        held: ofDates((date) => number('zcount', `{c1}:held:${date}`, now, '+inf')),
+        sold,
+    };
+}
+
+async function told(ids) {
+    const entries = ids.map(async (id) => [id, Number((await operator.page.locator(`#${id}`).textContent()).replaceAll(',', ''))]);
+    return Object.fromEntries(await Promise.all(entries));
+}
+
+test('a wrong token is refused and kept nowhere', async () => {
+    const { page } = operator;
+    await page.goto('/ops');
+    assert.ok(await page.locator('#board').isHidden());
+    await page.getByLabel('Operators’ token').or(page.getByLabel("Operators' token")).fill('not-the-token');
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByText('This is not the token of this server.').waitFor();
+    assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
+    assert.ok(await page.locator('#board').isHidden());
+});
+
+test('the token opens the dashboard, also after a reload, and until one signs out', async () => {
+    const { page } = operator;
+    await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByText(/^Live, server/).waitFor();
+    await page.reload();
+    await page.getByText(/^Live, server/).waitFor();
+    assert.equal(await page.locator('#seats').textContent(), '40');
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
+    await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    await page.getByText(/^Live, server/).waitFor();
+});
+
+test('its numbers are those of Redis and PostgreSQL', async () => {
+    const tokens = [];
+    for (let user = 1; user <= PEOPLE; user += 1) {
+        const { status, said } = await api('/user/token', { body: { concertId: 1, userId: user } });
+        assert.equal(status, 201);
+        tokens.push(said.token);
+    }
+    await eventually('four are inside', async () => number('zcard', '{c1}:active') === 4 || number('zcard', '{c1}:active'));
+    for (const [index, seat] of [[0, 1], [1, 2], [2, 3]]) {
+        const body = { userId: index + 1, concertDate: '2030-12-24', seatNumber: seat };
+        assert.equal((await api('/concert/reserve', { body, token: tokens[index] })).status, 201);
+    }
+    const taken = { userId: 4, concertDate: '2030-12-24', seatNumber: 1 };
+    assert.equal((await api('/concert/reserve', { body: taken, token: tokens[3] })).status, 409);
+    await api('/payment/charge', { body: { userId: 1, amount: 1000 }, token: tokens[0] });
+    assert.equal((await api('/payment', { body: { userId: 1 }, token: tokens[0] })).status, 200);
+    for (let poll = 0; poll < 5; poll += 1) await api('/user/token/status', { token: tokens[20] });
+
+    const ids = ['waiting', 'active', 'held', 'sold'];
+    await eventually('the dashboard says what the stores say', async () => {
+        const [wanted, seen] = [truth(), await told(ids)];
+        const isSame = ids.every((id) => wanted[id] === seen[id]);
+        return (isSame && seen.sold === 1 && seen.held === 2 && seen.active === 4) || { wanted, seen };
+    });
+    const { page } = operator;
+    await page.getByRole('row', { name: /^seat-taken/ }).waitFor();
+    await page.getByRole('row', { name: /^POST \/concert\/reserve/ }).waitFor();
+    assert.equal(await page.locator('#servers').textContent(), '1');
+    assert.equal(await page.locator('#faults li').count(), 0);
+    const line = await page.getByRole('img', { name: /^Line: waiting/ }).getAttribute('aria-label');
+    assert.match(line, /^Line: waiting \d+, active \d+; highest \d+$/);
+});
+
+test('the rows of the last hour are those in Redis', async () => {
+    const { fields, rows } = await operator.page.evaluate(async (token) => {
+        const answer = await fetch('admin/series?concertId=1', { headers: { Authorization: `Bearer ${token}` } });
+        return answer.json();
+    }, ADMIN_TOKEN);
+    const inRedis = JSON.parse(redis('--json', 'xrange', '{c1}:series', '-', '+', 'count', '5'));
+    assert.ok(rows.length >= 5);
+    inRedis.forEach(([id, values], index) => {
+        const pairs = Object.fromEntries(values.map((_, n) => [values[n], values[n + 1]]).filter((_, n) => n % 2 === 0));
+        assert.equal(`${rows[index][0]}-0`, id);
+        fields.slice(1).forEach((field, n) => {
+            assert.equal(String(rows[index][n + 1] ?? ''), pairs[field], field);
+        });
+    });
+});
+
+test('pause stops promotions within a second, and resume lets people in again', async () => {
+    const { page } = operator;
+    await onsale.admin({ concertId: 1, capacity: 1000, batch: 2 });
+    await eventually('people are let in', async () => promoted() >= 8 || promoted());
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByText('Paused.', { exact: true }).waitFor();
+    const asked = promoted();
+    await new Promise((done) => setTimeout(done, 1_000));
+    const paused = promoted();
+    assert.ok(paused - asked <= 2, `${paused - asked} in the second after the pause`);
+    await new Promise((done) => setTimeout(done, 2_500));
+    assert.equal(promoted(), paused, 'nobody is let in');
+    assert.ok(number('zcard', '{c1}:waiting') > 0, 'and somebody waits');
+    await page.getByText('Paused: nobody is let in').waitFor();
+    await page.getByRole('button', { name: 'Resume' }).click();
+    await page.getByText('Resumed.', { exact: true }).waitFor();
+    await eventually('people are let in', async () => promoted() > paused || promoted());
+    await page.getByRole('button', { name: 'Pause' }).click();
+    await page.getByText('Paused.', { exact: true }).waitFor();
+});
+
+test('a message reaches who waits, and capacity and batch are set and given back', async () => {
+    const { page } = operator;
+    const { said } = await api('/user/token', { body: { concertId: 1, userId: 1000 } });
+    await page.getByLabel('Message to everybody who waits').fill('We go on at 20:15 <b>.');
+    await page.getByRole('button', { name: 'Show' }).click();
+    await page.getByText('The message is shown.').waitFor();
+    await eventually('who waits is told', async () => {
+        const { said: status } = await api('/user/token/status', { token: said.token });
+        return status.message === 'We go on at 20:15 <b>.' || status;
+    }, 2_000);
+    assert.equal(await page.locator('#message').textContent(), 'We go on at 20:15 <b>.');
+    await page.getByRole('button', { name: 'Take away' }).click();
+    await page.getByText('The message is gone.').waitFor();
+    assert.equal(redis('hexists', '{c1}:settings', 'message'), '0');
+
+    for (const [label, setting, value] of [['Capacity', 'capacity', '7'], ['Batch per second', 'batch', '3']]) {
+        const form = page.locator(`#set-${setting}`);
+        await page.getByLabel(label).fill(value);
+        await form.getByRole('button', { name: 'Set' }).click();
+        await page.getByText(`${setting} is ${value}.`).waitFor();
+        assert.equal(redis('hget', '{c1}:settings', setting), value);
+        await form.getByRole('button', { name: 'As configured' }).click();
+        await page.getByText(`${setting} is as configured.`).waitFor();
+        assert.equal(redis('hexists', '{c1}:settings', setting), '0');
+    }
+    await page.getByRole('button', { name: 'Close now' }).click();
+    await page.getByText('Closed.', { exact: true }).waitFor();
+    await page.getByText(/^Closes \d+ \w+ \d{4}/).waitFor();
+    const late = await api('/user/token', { body: { concertId: 1, userId: 2000 } });
+    assert.deepEqual([late.status, late.said.code], [409, 'closed']);
+    await page.locator('[data-remove="closesAt"]').click();
+    await page.getByText('Never closes.').waitFor();
+    await page.getByText('Changes', { exact: true }).click();
+    await page.getByText(/batch: 3 → as configured/).first().waitFor();
+});
+
+test('it fits on a phone, in the dark, and every control has a name', async () => {
+    const options = { viewport: { width: 360, height: 740 }, colorScheme: 'dark', isMobile: true, hasTouch: true };
+    const { page } = await browser.visitor(onsale.url, options);
+    await page.goto('/ops');
+    await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
+    await page.keyboard.press('Enter');
+    await page.getByText(/^Live, server/).waitFor();
+    const look = await page.evaluate(() => {
+        const named = (control) => control.labels?.length > 0 || control.textContent.trim() !== '';
+        return {
+            wide: document.documentElement.scrollWidth > innerWidth,
+            back: getComputedStyle(document.body).backgroundColor,
+            nameless: [...document.querySelectorAll('button, input, select')].filter((one) => !named(one)).length,
+            nameless_images: [...document.querySelectorAll('[role=img]')].filter((one) => !one.getAttribute('aria-label')).length,
+            small: [...document.querySelectorAll('button, input, select')]
+                .filter((one) => one.offsetHeight > 0 && one.offsetHeight < 44).length,
+        };
+    });
+    assert.deepEqual(look, { wide: false, back: 'rgb(20, 23, 26)', nameless: 0, nameless_images: 0, small: 0 });
+});
+
+test('rates, waits and quantiles are what they are called', async () => {
+    const got = await operator.page.evaluate(async () => {
+        const { Series, duration, quantile, since } = await import(new URL('ops-figures.js', location.href).href);
+        const series = new Series();
+        const fields = ['at', 'last', 'head', 'estimate', 'issued'];
+        // Number n comes in second n and is served three seconds later.
+        const rows = [...Array(10).keys()].map((n) => [
+            1_000_000 + n * 1000, 100 + n, n < 3 ? null : 100 + n - 3, n < 3 ? 1 : 4, n * 20,
+        ]);
+        series.add({ fields, rows: rows.slice(0, 6) });
+        series.add({ fields, rows: rows.slice(4) });
+        const counts = [0, 50, 49, 1];
+        return {
+            rows: series.rows.length,
+            rate: series.rates('issued').at(-1)[1],
+            first: series.rates('issued')[0][1],
+            wait: series.waits().at(-1),
+            unknown: series.waits()[1],
+            p50: quantile(0.5, counts, [1, 2, 4]),
+            p99: quantile(0.99, counts, [1, 2, 4]),
+            none: quantile(0.5, [0, 0], [1]),
+            fresh: since([3, 4], [1, 4]),
+            texts: [0.00085, 0.012, 3.41, 720, 86_400, null].map(duration),
+        };
+    });
+    assert.deepEqual(got, {
+        rows: 10,
+        rate: 20,
+        first: null,
+        wait: { at: 1_009_000, waited: 3, told: 4 },
+        unknown: { at: 1_001_000, waited: null, told: null },
+        p50: 2,
+        p99: 4,
+        none: null,
+        fresh: [2, 0],
+        texts: ['850 µs', '12 ms', '3.4 s', '12 min', 'not known', '–'],
+    });
+});
