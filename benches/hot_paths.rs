@@ -1,5 +1,6 @@
 //! The code that every poll of a waiting token runs (checking the token, finding the position, the
-//! estimate, the answer), the signature of an arrival, and the encoding of a seat list.
+//! estimate, the answer), the signature of an arrival, the encoding of a seat list, and what counting
+//! adds to a request.
 //!
 //! Unit: time per call, one thread, no store. The board holds a million people waiting, of whom
 //! `left` gave up their place, spread evenly (the worst case: no two dead places are neighbours).
@@ -10,12 +11,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a bench that cannot be set up must stop")]
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use onsale::http::answer::Json;
+use onsale::metrics::Histogram;
 use onsale::queue::routes::StandingView;
 use onsale::queue::{
     Board, BoardBuilder, BoardFacts, BoardReading, DeadEntry, LineSettings, Outlook, PlaceRange,
@@ -152,5 +155,20 @@ fn find_position(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, check_token, find_position, estimate, answer);
+/// What counting adds to a request: a duration, a status and, for a poll, the poll.
+fn count(c: &mut Criterion) {
+    let histogram = Histogram::new();
+    let (status, polls) = (AtomicU64::new(0), AtomicU64::new(0));
+    let mut nanos = 1;
+    c.bench_function("metrics/count", |b| {
+        b.iter(|| {
+            nanos = (nanos * 7) % 100_000_007;
+            status.fetch_add(1, Ordering::Relaxed);
+            polls.fetch_add(1, Ordering::Relaxed);
+            histogram.observe(black_box(Duration::from_nanos(nanos)));
+        });
+    });
+}
+
+criterion_group!(benches, check_token, find_position, estimate, answer, count);
 criterion_main!(benches);
