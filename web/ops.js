@@ -106,13 +106,10 @@ async function turn() {
         const of = concert;
         if (of !== null) {
             const after = series.newest ? `&after=${series.newest}` : '';
-            const rows = await ask(`admin/series?concertId=${of}${after}`).catch((error) => {
-                if (error.status === 401) throw error;
-                return null;
-            });
+            const rows = await perhaps(ask(`admin/series?concertId=${of}${after}`));
             if (asked !== token) return;
             if (rows && of === concert) series.add(rows);
-            if (turns % AUDIT_EVERY === 0) await listChanges();
+            if (turns % AUDIT_EVERY === 0) await perhaps(listChanges());
         }
         turns += 1;
         render(view);
@@ -128,6 +125,14 @@ async function turn() {
         set('link', `No answer since ${new Date().toLocaleTimeString('en-GB')}: ${error.message}`);
     }
     timer = setTimeout(turn, Math.max(100, EVERY_MS - (performance.now() - began)));
+}
+
+/** What may fail while a store is away, and is asked again soon. */
+function perhaps(answer) {
+    return answer.catch((error) => {
+        if (error.status === 401) throw error;
+        return null;
+    });
 }
 
 function choose(sales, concerts) {
