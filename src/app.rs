@@ -19,7 +19,7 @@ use crate::queue::Queue;
 use crate::redis::{LuaScript, Redis};
 use crate::scheduler::{EVERY_5_SECONDS, EVERY_SECOND, Scheduler, Successes};
 use crate::seats::Seats;
-use crate::{openapi, ops, payments, postgres, queue, seats, web};
+use crate::{concerts, openapi, ops, payments, postgres, queue, seats, web};
 
 /// What every handler gets.
 pub type AppState = Arc<App>;
@@ -126,8 +126,10 @@ impl App {
     /// Every route of the API, and every file that browsers get.
     #[must_use]
     pub fn routes() -> Routes<AppState> {
-        use Priority::{Arrival, Health, Operation, Payment, Seats, Status, Stream};
+        use Priority::{Arrival, Health, Operation, Page, Payment, Seats, Status, Stream};
         Routes::new()
+            // What is on sale.
+            .route("/concerts", Page, get(concerts::routes::list_catalogue))
             // The line.
             .route("/user/token", Arrival, post(queue::routes::join_line))
             // Whoever leaves makes room for others.

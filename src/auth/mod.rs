@@ -28,6 +28,15 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// As `ONSALE_AUTH` names it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Trust => "trust",
+            Self::Jwt(_) => "jwt",
+        }
+    }
+
     fn bearer_means(&self) -> BearerMeans {
         match self {
             Self::Trust => BearerMeans::QueueToken,

@@ -2,7 +2,8 @@
 //!
 //! It is a file that every server reads (`ONSALE_CONCERTS`); no store knows it. Read in this order:
 //! [`concert`] (one concert and its rules of time), [`catalogue`] (all of them, replaceable while
-//! the server runs), [`mod@file`] (reading `concerts.toml`), [`gate`] (what this server has verified).
+//! the server runs), [`mod@file`] (reading `concerts.toml`), [`gate`] (what this server has verified),
+//! [`routes`] (what everybody may ask).
 //!
 //! # What is not here
 //!
@@ -12,6 +13,7 @@ pub mod catalogue;
 pub mod concert;
 pub mod file;
 pub mod gate;
+pub mod routes;
 
 pub use catalogue::{Catalogue, Concerts};
 pub use concert::Concert;

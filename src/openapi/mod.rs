@@ -25,7 +25,7 @@ use operation::Operation;
 use crate::http::Code;
 use crate::http::answer::EncodedJson;
 use crate::words::SeatNumber;
-use crate::{ops, payments, queue, seats};
+use crate::{concerts, ops, payments, queue, seats};
 
 const ABOUT: &str = "A fair waiting line, seats that are never sold twice, and a wallet charged \
     exactly once. Arrive, poll until the token is active, reserve, pay. \
@@ -42,7 +42,16 @@ pub async fn show_description() -> Response {
 
 /// Every operation, in the order of the table of routes.
 fn operations() -> Vec<Operation> {
-    [line(), seats(), money(), operation(), watching()].into_iter().flatten().collect()
+    let parts = [catalogue(), line(), seats(), money(), operation(), watching()];
+    parts.into_iter().flatten().collect()
+}
+
+fn catalogue() -> Vec<Operation> {
+    use concerts::routes::CatalogueView;
+    vec![
+        Operation::new(HttpMethod::Get, "/concerts", "list_catalogue", "What is on sale here")
+            .answers::<CatalogueView>(200, "Every concert of the catalogue, by id."),
+    ]
 }
 
 fn line() -> Vec<Operation> {

@@ -51,6 +51,12 @@ struct Wish {
 }
 
 impl Seats {
+    /// The most live holds of a user in a concert.
+    #[must_use]
+    pub fn max_seats_per_user(&self) -> u32 {
+        self.config.max_seats_per_user
+    }
+
     /// Seats of `concerts`, held in `redis`, sold in `database`.
     #[must_use]
     pub fn new(

@@ -32,6 +32,28 @@ files! {
     "/ops.js" = "ops.js", Strict;
     "/ops-chart.js" = "ops-chart.js", Strict;
     "/ops-figures.js" = "ops-figures.js", Strict;
+    "/onsale.js" = "onsale.js", Strict;
+    "/page/main.js" = "page/main.js", Strict;
+    "/page/dom.js" = "page/dom.js", Strict;
+    "/page/words.js" = "page/words.js", Strict;
+    "/page/words/en.js" = "page/words/en.js", Strict;
+    "/page/words/ko.js" = "page/words/ko.js", Strict;
+    "/page/concerts.js" = "page/concerts.js", Strict;
+    "/page/line.js" = "page/line.js", Strict;
+    "/page/seats.js" = "page/seats.js", Strict;
+    "/page/checkout.js" = "page/checkout.js", Strict;
+    "/page/ticket.js" = "page/ticket.js", Strict;
+
+    "/docs" = "docs/index.html", Docs;
+    "/docs/docs.js" = "docs/docs.js", Docs;
+    "/docs/docs.css" = "docs/docs.css", Docs;
+    "/vendor/README.md" = "vendor/README.md", Strict;
+    "/vendor/swagger-ui/swagger-ui.css" = "vendor/swagger-ui/swagger-ui.css", Docs;
+    "/vendor/swagger-ui/swagger-ui-bundle.js" = "vendor/swagger-ui/swagger-ui-bundle.js", Docs;
+    "/vendor/swagger-ui/swagger-ui-bundle.js.LICENSE.txt"
+        = "vendor/swagger-ui/swagger-ui-bundle.js.LICENSE.txt", Strict;
+    "/vendor/swagger-ui/LICENSE" = "vendor/swagger-ui/LICENSE", Strict;
+    "/vendor/swagger-ui/NOTICE" = "vendor/swagger-ui/NOTICE", Strict;
 }
 
 #[cfg(test)]
@@ -40,6 +62,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::http::Code;
 
     /// The names of all files below `folder`, relative to `root`.
     fn names_below(root: &Path, folder: &Path, names: &mut BTreeSet<String>) {
@@ -63,6 +86,21 @@ mod tests {
         assert_eq!(served.into_iter().collect::<BTreeSet<_>>(), names);
         let paths: BTreeSet<_> = FILES.iter().map(|file| file.path).collect();
         assert_eq!(paths.len(), FILES.len());
+    }
+
+    /// Whoever reads the page is told every refusal in a sentence of its own, in both languages.
+    #[test]
+    fn every_language_has_a_sentence_for_every_code() {
+        let words = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/page/words");
+        for language in ["en.js", "ko.js"] {
+            let text = std::fs::read_to_string(words.join(language)).unwrap();
+            let (_, problems) = text.split_once("problems: {").unwrap();
+            for code in Code::ALL.iter().map(|code| code.as_str()) {
+                let quoted = problems.contains(&format!("        '{code}': "));
+                let plain = problems.contains(&format!("        {code}: "));
+                assert!(quoted || plain, "{language} has no sentence for {code}");
+            }
+        }
     }
 
     /// A page finds its files also where a gateway serves this server below a path of its own.

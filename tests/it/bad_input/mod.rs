@@ -62,6 +62,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes) -> Route 
 
 /// Every route of the API.
 const ROUTES: &[Route] = &[
+    Route { token: false, ..route("GET", "/concerts", Takes::Nothing) },
     Route {
         fields: &["userId", "concertId"],
         token: false,
