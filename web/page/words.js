@@ -39,6 +39,11 @@ export function choose(tag) {
     keep(() => localStorage.setItem(KEPT, tag));
 }
 
+/** How the reader's own country writes numbers and dates, if it speaks this language. */
+function locale() {
+    return navigator.languages?.find((tag) => tag.startsWith(current)) ?? current;
+}
+
 /** The sentences of the language. */
 export function words() {
     return LANGUAGES[current];
@@ -54,27 +59,27 @@ export function sentence(error) {
 
 /** Money, in won. */
 export function money(amount) {
-    return new Intl.NumberFormat(current, { style: 'currency', currency: 'KRW' }).format(amount);
+    return new Intl.NumberFormat(locale(), { style: 'currency', currency: 'KRW' }).format(amount);
 }
 
 export function number(value) {
-    return new Intl.NumberFormat(current).format(value);
+    return new Intl.NumberFormat(locale()).format(value);
 }
 
 /** A date `YYYY-MM-DD`, which is the same day everywhere. */
 export function day(date, style = 'full') {
-    return new Intl.DateTimeFormat(current, { dateStyle: style, timeZone: 'UTC' }).format(new Date(`${date}T00:00Z`));
+    return new Intl.DateTimeFormat(locale(), { dateStyle: style, timeZone: 'UTC' }).format(new Date(`${date}T00:00Z`));
 }
 
 /** A moment, in the reader's own zone. */
 export function moment(at) {
     const options = { dateStyle: 'long', timeStyle: 'short' };
-    return new Intl.DateTimeFormat(current, options).format(new Date(at));
+    return new Intl.DateTimeFormat(locale(), options).format(new Date(at));
 }
 
 /** Numbers as people list them. */
 export function list(items) {
-    return new Intl.ListFormat(current, { type: 'conjunction' }).format(items.map(String));
+    return new Intl.ListFormat(locale(), { type: 'conjunction' }).format(items.map(String));
 }
 
 /** Seconds as a clock shows them. */

@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
@@ -39,6 +40,25 @@ export async function startBrowser() {
     };
 }
 
+/**
+ * With `WEB_FILES=web`, the files as they are on the disk instead of those in the binary: for who
+ * works on a page.
+ */
+async function useFilesOf(folder, context, url) {
+    await context.route(`${url}/**`, async (route) => {
+        const path = new URL(route.request().url()).pathname;
+        const file = join(folder, { '/': 'index.html', '/docs': 'docs/index.html' }[path] ?? path);
+        if (route.request().method() !== 'GET' || !existsSync(file)) return route.continue();
+        const { headers } = await fetch(new URL(path, url));
+        const type = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' }[path.split('.').at(-1)];
+        return route.fulfill({
+            path: file,
+            contentType: type ?? 'text/html; charset=utf-8',
+            headers: { 'Content-Security-Policy': headers.get('Content-Security-Policy') ?? '' },
+        });
+    });
+}
+
 async function visitor(browser, url, options) {
     const context = await browser.newContext({
         locale: 'en-GB',
@@ -47,6 +67,7 @@ async function visitor(browser, url, options) {
         ...options,
     });
     context.setDefaultTimeout(PATIENCE_MS);
+    if (process.env.WEB_FILES) await useFilesOf(process.env.WEB_FILES, context, url);
     const faults = [];
     const requests = [];
     context.on('request', (request) => {
