@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh browser
+scripts/setup.sh browser k6
 cargo build --quiet
 
 # A short path: unix sockets are below it.

@@ -112,7 +112,7 @@ export class Onsale {
 
     /**
      * What is on sale: `{auth, maxSeatsPerUser, concerts: [{concertId, name, dates, seats, price,
-     * timeZone, opensAt}]}`. Needs no place in a line.
+     * timeZone, opensAt, closesAt}]}`. Needs no place in a line.
      */
     static async catalogue({ base = new URL('.', import.meta.url), ...more } = {}) {
         const anybody = new Onsale({ concertId: 0, base, storage: null, ...more });

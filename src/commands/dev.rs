@@ -189,6 +189,7 @@ fn print_banner(address: SocketAddr, redis_cli: &str) {
     println!(
         "
 Onsale serves on http://{address} (it believes every userId: for demos only)
+Open it in a browser to buy a seat; the API is described at http://{address}/docs
 
   TOKEN=$(curl -s -X POST http://{address}/user/token | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')
   curl -s http://{address}/user/token/status -H \"Queue-Token: $TOKEN\"

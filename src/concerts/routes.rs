@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use chrono::SecondsFormat;
+use chrono::{DateTime, FixedOffset, SecondsFormat};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,6 +29,9 @@ pub(crate) struct ConcertView {
     /// When the sale opens by the catalogue, if it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     opens_at: Option<String>,
+    /// When the sale ends by the catalogue, if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closes_at: Option<String>,
 }
 
 impl ConcertView {
@@ -40,9 +43,14 @@ impl ConcertView {
             seats: concert.seats,
             price: concert.price,
             time_zone: concert.time_zone.name(),
-            opens_at: concert.opens_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            opens_at: concert.opens_at.map(written),
+            closes_at: concert.closes_at.map(written),
         }
     }
+}
+
+fn written(moment: DateTime<FixedOffset>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// What is on sale here, and what a client has to know of how.

@@ -17,6 +17,7 @@ use utoipa::openapi::{
     OpenApiBuilder, PathItem, RefOr, Schema, Type,
 };
 
+mod examples;
 mod operation;
 mod security;
 

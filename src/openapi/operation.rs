@@ -14,6 +14,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use super::examples;
 use super::security::{BEARER, OPERATOR, TOKEN_HEADER, TOKEN_QUERY};
 use crate::http::{Code, FieldSpec, FromFields, Kind};
 use crate::queue::Message;
@@ -28,6 +29,7 @@ pub(super) struct Operation {
     pub path: &'static str,
     pub method: HttpMethod,
     pub schemas: Schemas,
+    id: &'static str,
     builder: OperationBuilder,
     answers: Vec<(u16, Response)>,
     codes: Vec<Code>,
@@ -35,12 +37,12 @@ pub(super) struct Operation {
 
 impl Operation {
     /// An operation that takes nothing; `id` is the name of its handler.
-    pub fn new(method: HttpMethod, path: &'static str, id: &str, summary: &str) -> Self {
+    pub fn new(method: HttpMethod, path: &'static str, id: &'static str, summary: &str) -> Self {
         let builder = OperationBuilder::new().operation_id(Some(id)).summary(Some(summary));
         let (schemas, answers) = (Vec::new(), Vec::new());
         // Any server may be too busy, and any code may have a bug.
         let codes = vec![Code::Overloaded, Code::Internal];
-        Self { path, method, schemas, builder, answers, codes }
+        Self { path, method, schemas, id, builder, answers, codes }
     }
 
     /// The fields of `T` in the query. A JSON body does as well, so all that is wrong with one may
@@ -185,11 +187,13 @@ impl Operation {
         self
     }
 
-    /// An answer with a body of this schema.
+    /// An answer with a body of this schema; its example is the one of [`super::examples`].
     pub fn answers_as(mut self, status: u16, description: &str, schema: RefOr<Schema>) -> Self {
+        let mut content = Content::new(Some(schema));
+        content.example = examples::answer(self.id);
         let response = ResponseBuilder::new()
             .description(description)
-            .content("application/json", Content::new(Some(schema)))
+            .content("application/json", content)
             .header("X-Request-Id", text_header());
         self.answers.push((status, response.build()));
         self

@@ -32,6 +32,7 @@ mod models;
 mod opening;
 mod operators;
 mod outages;
+mod pages;
 mod payments;
 mod plumbing;
 mod proxy;

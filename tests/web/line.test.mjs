@@ -27,7 +27,9 @@ let browser;
 
 before(async () => {
     const catalogue = [
-        concert(1, 'Winter night', 50), concert(2, 'Full house', 1), concert(3, 'Slow line', 50), concert(4, 'Short turn', 50),
+        concert(1, 'Winter night', 50), concert(2, 'Full house', 1), concert(3, 'Slow line', 50),
+        concert(4, 'Short turn', 50),
+        concert(5, 'Opens later', 50),
     ].join('');
     onsale = await startOnsale({ settings: SETTINGS, catalogue });
     browser = await startBrowser();
@@ -70,6 +72,17 @@ test('a place in line survives a reload and a closed tab, and the organisers are
     await onsale.admin({ concertId: 3, paused: false, message: null });
     await turn(again);
     await turn(later.page);
+});
+
+test('who comes before the opening is in, sees the time left, and is let in by itself', MINUTE, async () => {
+    await onsale.admin({ concertId: 5, opensAt: new Date(Date.now() + 3_600_000).toISOString() });
+    const { page } = await browser.visitor(onsale.url);
+    await join(page, 'Opens later');
+    await page.getByRole('heading', { name: 'You are early' }).waitFor();
+    await page.getByText(/^59:\d\d$/).waitFor();
+    await page.getByText('1 person has come so far.').waitFor();
+    await onsale.admin({ concertId: 5, opensAt: 'now' });
+    await turn(page);
 });
 
 test('who leaves the line is asked first, and is out of it', MINUTE, async () => {

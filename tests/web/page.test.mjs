@@ -1,11 +1,14 @@
 // What browsers get from the server, as Chromium sees it.
 
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 
 import { startBrowser } from './support/browser.mjs';
+import { hold, join, pay, turn } from './support/journey.mjs';
 import { startOnsale } from './support/onsale.mjs';
 
+const SECRET = 'the secret with which a test signs its JWTs';
 let onsale;
 let browser;
 
@@ -48,4 +51,51 @@ test('what somebody slips into the page is not run', async () => {
     assert.deepEqual(ran, { slipped: undefined, refused: 'trusted types' });
     assert.ok(faults.length > 0, 'the watch over the console sees it');
     faults.length = 0;
+});
+
+test('no token is in an address', { timeout: 60_000 }, async () => {
+    const { page, requests } = await browser.visitor(onsale.url);
+    await join(page);
+    await turn(page);
+    await hold(page, 3);
+    await pay(page);
+    const token = await page.evaluate(() => {
+        const name = Object.keys(localStorage).find((key) => key.endsWith(':concert-1'));
+        return JSON.parse(localStorage.getItem(name)).token;
+    });
+    assert.match(token, /^[0-9a-f-]{36}_\d+$/);
+    const [uuid] = token.split('_');
+    assert.ok(requests.some((request) => request.headers()['queue-token'] === token), 'it is sent');
+    for (const request of requests) {
+        assert.ok(!request.url().includes(uuid), request.url());
+        assert.equal(request.headers().referer, undefined, request.url());
+    }
+});
+
+/** A JWT with this payload, signed with HS256. */
+async function signed(payload) {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part(payload)}`;
+    return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
+}
+
+test('in jwt mode the page buys for who is signed in, and an address signs nobody in', { timeout: 120_000 }, async () => {
+    const strict = await startOnsale({ settings: { ONSALE_AUTH: 'jwt', ONSALE_JWT_SECRET: SECRET } });
+    try {
+        const jwt = await signed({ sub: '4711', exp: Math.floor(Date.now() / 1_000) + 3_600 });
+        const { page, requests } = await browser.visitor(strict.url);
+        await page.goto(`/?access_token=${jwt}#access_token=${jwt}`);
+        await page.goto('/#concert-1');
+        await page.getByText('Please sign in first').waitFor();
+        await page.evaluate((token) => localStorage.setItem('onsale:access-token', token), jwt);
+        await page.reload();
+        await page.getByRole('button', { name: 'Join the line' }).click();
+        await turn(page);
+        await hold(page, 5);
+        await pay(page);
+        const paid = requests.find((request) => request.url().endsWith('/payment'));
+        assert.deepEqual(paid.postDataJSON(), { userId: 4711 });
+    } finally {
+        await strict.stop();
+    }
 });

@@ -1,0 +1,176 @@
+//! One purchase, told in examples: what is asked, and what is answered.
+//!
+//! A test holds each of them against the schema of its answer.
+
+use serde_json::{Value, json};
+
+/// The example of an operation's successful answer, by the operation's id.
+pub(super) fn answer(operation: &str) -> Option<Value> {
+    let reservation = "01a205bf-5d1c-7c31-9f0e-6b1f1f6a2c11";
+    let held = json!({
+        "reservationId": reservation, "concertId": 1, "concertDate": "2030-12-24", "seatNumber": 12,
+        "price": 50_000, "expireAt": "2030-11-01 20:15:00", "expiresIn": 299,
+    });
+    let owned = json!([{
+        "paymentId": "01a205c0-1f7a-7d02-8d3b-2f6f5c9e7a40", "reservationId": reservation,
+        "concertId": 1, "concertDate": "2030-12-24", "seatNumber": 12, "amount": 50_000,
+        "paidAt": "2030-11-01 20:11:02",
+    }]);
+    Some(match operation {
+        "list_catalogue" => json!({
+            "auth": "jwt", "maxSeatsPerUser": 4,
+            "concerts": [{
+                "concertId": 1, "name": "Winter night", "dates": ["2030-12-24"], "seats": 50,
+                "price": 50_000, "timeZone": "Asia/Seoul", "opensAt": "2030-11-01T20:00:00+09:00",
+            }],
+        }),
+        "join_line" => json!({
+            "token": "00000436-4cbb-861a-b87e-77835403a804_123", "queuePosition": 123,
+            "estimatedWaitTime": 30, "status": "waiting", "concertId": 1, "pollAfter": 3.2,
+        }),
+        "show_position" => json!({
+            "queuePosition": 57, "estimatedWaitTime": 14, "status": "waiting", "concertId": 1,
+            "pollAfter": 1.5, "message": "We go on at 20:15.",
+        }),
+        "leave_line" => json!({ "status": "left" }),
+        "list_dates" => json!({ "availableDates": ["2030-12-24"] }),
+        "list_seats" => json!({ "availableSeats": [1, 2, 3, 10, 12, 20] }),
+        "reserve_seats" => {
+            let mut reserved = held;
+            reserved["status"] = json!("reserved");
+            reserved
+        }
+        "release_seat" => json!({
+            "reservationId": reservation, "concertDate": "2030-12-24", "seatNumber": 12,
+            "status": "released",
+        }),
+        "charge_balance" => json!({
+            "userId": 1, "balance": 60_000, "message": "Balance charged successfully.",
+        }),
+        "show_balance" => json!({ "userId": 1, "balance": 60_000 }),
+        "pay_holds" => json!({
+            "userId": 1, "status": "completed",
+            "message": "Payment successful and ownership assigned.", "balance": 10_000,
+            "payments": owned,
+        }),
+        "list_reservations" => json!({ "holds": [held], "owned": owned }),
+        "show_health" => json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION") }),
+        "show_readiness" => json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") }),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openapi::document;
+
+    /// Why `value` is not of `schema`; the part of JSON Schema that the description uses for answers.
+    fn fault(document: &Value, schema: &Value, value: &Value) -> Option<String> {
+        if let Some(name) = schema["$ref"].as_str() {
+            let target = document.pointer(name.trim_start_matches('#')).unwrap();
+            return fault(document, target, value);
+        }
+        let parts = |name: &str| schema[name].as_array().cloned().unwrap_or_default();
+        for choice in ["oneOf", "anyOf"] {
+            let all = parts(choice);
+            if !all.is_empty() && all.iter().all(|part| fault(document, part, value).is_some()) {
+                return Some(format!("{value} is none of {choice}"));
+            }
+        }
+        if let Some(fault) = parts("allOf").iter().find_map(|part| fault(document, part, value)) {
+            return Some(fault);
+        }
+        let types: Vec<_> = match &schema["type"] {
+            Value::String(one) => vec![one.as_str()],
+            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let is = |name: &&str| match *name {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "null" => value.is_null(),
+            other => panic!("a type that examples do not know: {other}"),
+        };
+        if !types.is_empty() && !types.iter().any(is) {
+            return Some(format!("{value} is not of {types:?}"));
+        }
+        if let (Some(most), Some(number)) = (schema["maximum"].as_f64(), value.as_f64())
+            && number > most
+        {
+            return Some(format!("{number} is above {most}"));
+        }
+        for name in parts("required") {
+            if value.get(name.as_str().unwrap()).is_none() {
+                return Some(format!("{name} is missing in {value}"));
+            }
+        }
+        let items = value.as_array().into_iter().flatten();
+        let members = value.as_object().into_iter().flatten();
+        let in_items = items.filter_map(|item| fault(document, &schema["items"], item));
+        let in_members =
+            members.filter_map(|(name, one)| fault(document, &schema["properties"][name], one));
+        in_items.chain(in_members).next()
+    }
+
+    /// Every name of a field that a schema has, with those of its parts.
+    fn fields(document: &Value, schema: &Value) -> Vec<String> {
+        if let Some(name) = schema["$ref"].as_str() {
+            return fields(document, document.pointer(name.trim_start_matches('#')).unwrap());
+        }
+        let own = schema["properties"].as_object().into_iter().flatten();
+        let mut all: Vec<_> = own.map(|(name, _)| name.clone()).collect();
+        for part in ["allOf", "oneOf"].iter().flat_map(|name| schema[name].as_array()).flatten() {
+            all.extend(fields(document, part));
+        }
+        all
+    }
+
+    #[test]
+    fn every_request_of_a_purchase_has_an_example_that_is_as_described() {
+        let document: Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        let mut seen = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for operation in methods.as_object().unwrap().values() {
+                let answers = operation["responses"].as_object().unwrap().iter();
+                for (status, answer) in answers.filter(|(status, _)| status.starts_with('2')) {
+                    let content = &answer["content"]["application/json"];
+                    let Some(example) = content.get("example") else {
+                        let others = ["/admin/", "/openapi.json", "/events", "/metrics"];
+                        let may_lack = others.iter().any(|part| path.contains(part));
+                        assert!(may_lack, "{path} {status} has no example");
+                        continue;
+                    };
+                    let wrong = fault(&document, &content["schema"], example);
+                    assert_eq!(wrong, None, "{path} {status}");
+                    let known = fields(&document, &content["schema"]);
+                    for (name, _) in example.as_object().unwrap() {
+                        assert!(known.contains(name), "{path} {status} has no field {name}");
+                    }
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen >= 14, "{seen}");
+    }
+
+    #[test]
+    fn an_example_that_is_not_as_described_is_found() {
+        let document: Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        let schema = json!({ "$ref": "#/components/schemas/StandingView" });
+        let right = answer("show_position").unwrap();
+        assert_eq!(fault(&document, &schema, &right), None);
+        for (field, value) in [("status", json!(1)), ("queuePosition", json!("57"))] {
+            let mut wrong = right.clone();
+            wrong[field] = value;
+            assert!(fault(&document, &schema, &wrong).is_some(), "{field}");
+        }
+        let mut wrong = right.clone();
+        wrong.as_object_mut().unwrap().remove("pollAfter");
+        assert!(fault(&document, &schema, &wrong).is_some());
+    }
+}

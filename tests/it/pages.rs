@@ -1,0 +1,65 @@
+//! What browsers get: the files, with what keeps a browser safe, and the catalogue that a page shows.
+
+use chrono::DateTime;
+use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use serde_json::json;
+
+use crate::support::concert;
+use crate::support::server::Deployment;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_file_is_sent_with_its_type_and_a_strict_policy_and_then_confirmed() {
+    let server = Deployment::new(vec![concert(10, 1)]).await.start().await;
+    let client = reqwest::Client::new();
+    for file in &onsale::web::FILES {
+        let path = file.path;
+        let url = format!("http://{}{path}", server.address);
+        let answer = client.get(&url).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        let headers = answer.headers().clone();
+        let policy = headers[CONTENT_SECURITY_POLICY].to_str().expect("text");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{path}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("http"), "{path}: {policy}");
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{path}");
+        assert_eq!(headers[CACHE_CONTROL], "no-cache", "{path}");
+        let script = path.ends_with(".js");
+        assert_eq!(headers[CONTENT_TYPE] == "text/javascript; charset=utf-8", script, "{path}");
+        assert!(!answer.bytes().await.expect("a body").is_empty(), "{path}");
+
+        let again = client.get(&url).header(IF_NONE_MATCH, &headers[ETAG]);
+        let again = again.send().await.expect("an answer");
+        assert_eq!(again.status(), 304, "{path}");
+        assert!(again.bytes().await.expect("a body").is_empty(), "{path}");
+        let refused = client.post(&url).send().await.expect("an answer");
+        assert_eq!(refused.status(), 405, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_tells_what_is_on_sale_and_nothing_about_who_bought() {
+    let opens_at = DateTime::parse_from_rfc3339("2030-11-01T20:00:00+09:00").expect("a moment");
+    let (open, mut later) = (concert(10, 2), concert(5, 1));
+    later.opens_at = Some(opens_at);
+    let ids = [open.id, later.id];
+    let deployment = Deployment::new(vec![open, later]).await.with("max_seats_per_user", "3");
+    let server = deployment.start().await;
+    let answer = server.get("/concerts").await.expect(200);
+    let expected = json!({
+        "auth": "trust",
+        "maxSeatsPerUser": 3,
+        "concerts": [
+            {
+                "concertId": ids[0], "name": format!("Concert {}", ids[0]), "seats": 10, "price": 100,
+                "dates": ["2099-12-01", "2099-12-02"], "timeZone": "Asia/Seoul",
+            },
+            {
+                "concertId": ids[1], "name": format!("Concert {}", ids[1]), "seats": 5, "price": 100,
+                "dates": ["2099-12-01"], "timeZone": "Asia/Seoul",
+                "opensAt": "2030-11-01T20:00:00+09:00",
+            },
+        ],
+    });
+    assert_eq!(answer.body, expected);
+}
