@@ -124,7 +124,7 @@ mod tests {
         }
         let own = schema["properties"].as_object().into_iter().flatten();
         let mut all: Vec<_> = own.map(|(name, _)| name.clone()).collect();
-        for part in ["allOf", "oneOf"].iter().flat_map(|name| schema[name].as_array()).flatten() {
+        for part in ["allOf", "oneOf"].iter().filter_map(|name| schema[name].as_array()).flatten() {
             all.extend(fields(document, part));
         }
         all
