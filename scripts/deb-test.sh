@@ -25,13 +25,6 @@ export PROFILE=${PROFILE:-release}
 case $PROFILE in dev) built=debug ;; *) built=$PROFILE ;; esac
 onsale=${CARGO_TARGET_DIR:-target}/$built/onsale
 
-# All that this test may leave behind: nothing.
-everything() {
-    find /etc /usr /var -xdev -iname '*onsale*' -not -path "$PWD/*" 2>/dev/null | sort
-    cat /etc/passwd /etc/group
-}
-before=$(everything)
-
 scripts/setup.sh deb
 first=$(scripts/deb.sh)
 second=$(REVISION=2 scripts/deb.sh)
@@ -39,6 +32,14 @@ second=$(REVISION=2 scripts/deb.sh)
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/onsale-deb.XXXXXX")
 chmod 711 "$folder"
+
+# All that this test may leave behind: nothing.
+everything() {
+    find /etc /usr /var -xdev -iname '*onsale*' -not -path "$PWD/*" -not -path "$folder*" 2>/dev/null | sort
+    cat /etc/passwd /etc/group
+}
+before=$(everything)
+
 dev='' server=''
 stop() { # stop <pid>
     [ -n "$1" ] || return 0
