@@ -50,6 +50,7 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         promoted: 0,
         sold: 0,
         held: 0,
+        draw: None,
         seats: 50,
         settings: LineSettings {
             capacity: 1000,
@@ -62,7 +63,8 @@ fn board(left: u64) -> std::sync::Arc<Board> {
     };
     let mut builder = BoardBuilder::new(Duration::from_mins(10));
     let ask = builder.ask(Instant::now());
-    let reading = BoardReading { facts, dead: (1..=left).map(dead).collect(), dead_complete: true };
+    let dead = (1..=left).map(dead).collect();
+    let reading = BoardReading { facts, dead, dead_complete: true, order: None };
     match builder.take(ask, reading) {
         Progress::Complete(board) => board,
         other => panic!("no board: {other:?}"),

@@ -136,6 +136,7 @@ impl App {
             .route_of(Method::DELETE, "/user/token", Seats, delete(queue::routes::leave_line))
             .route("/user/token/status", Status, get(queue::routes::show_position))
             .route("/user/token/events", Stream, get(queue::events::stream_position))
+            .route("/concert/{id}/fairness", Status, get(queue::fairness::show_fairness))
             // Seats.
             .route("/concert/available-dates", Seats, get(seats::routes::list_dates))
             .route("/concert/available-seats", Seats, get(seats::routes::list_seats))

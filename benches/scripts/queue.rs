@@ -74,7 +74,7 @@ fn die(redis: &mut Redis, dead: usize) {
 }
 
 fn settle_call(_: &mut Redis, _: usize, _: usize) -> Call {
-    Call::default().keys(&["seq", "run", "dead", "waiting", "epoch"]).arg(0)
+    Call::default().keys(&["seq", "run", "dead", "waiting", "epoch", "skipped", "draw"]).arg(0)
 }
 
 fn settle_anew(redis: &mut Redis, size: usize, n: usize) -> Call {
@@ -83,13 +83,14 @@ fn settle_anew(redis: &mut Redis, size: usize, n: usize) -> Call {
 }
 
 fn read_board(_: &mut Redis, _: usize, _: usize) -> Call {
-    let keys = ["run", "epoch", "seq", "waiting", "dead", "active", "settings", "stats", "sold"];
-    Call::default().keys(&keys).key("held").arg(0).arg(1_000)
+    let keys = ["run", "epoch", "seq", "waiting", "dead", "active", "settings", "stats"];
+    Call::default().keys(&keys).keys(&["draw", "sold", "held"]).arg(0).arg(1_000)
 }
 
 fn entering(n: usize) -> Call {
-    let keys = ["seq", "epoch", "waiting", "active", "users", "stats", "run", "settings"];
-    Call::default().key(format!("group:{n}")).keys(&keys).arg(0).arg("e").arg(5_000).arg(0)
+    let keys = ["seq", "epoch", "waiting", "active", "users", "stats", "run", "settings", "draw"];
+    let call = Call::default().key(format!("group:{n}")).keys(&keys);
+    call.arg(0).arg("e").arg(5_000).arg(0).arg(0)
 }
 
 fn enter_anonymous(size: usize, n: usize) -> Call {
@@ -107,9 +108,15 @@ fn let_in(redis: &mut Redis, size: usize, n: usize) -> Call {
     let places = (last..last + size).map(|place| format!("{place} {place}:{place}"));
     redis.run(&format!("ZADD waiting {}", places.collect::<Vec<_>>().join(" ")));
     redis.run("HSET pace at 1 credit 1000");
-    let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead", "sold"];
-    let call = Call::default().keys(&keys).arg(&redis.turn).arg("e").arg(100_000).arg(size);
-    call.arg(60_000).arg(0).arg(0).arg(50).arg("token:")
+    let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead"];
+    let call = Call::default()
+        .keys(&keys)
+        .keys(&["draw", "sold"])
+        .arg(&redis.turn)
+        .arg("e")
+        .arg(100_000)
+        .arg(size);
+    call.arg(60_000).arg(0).arg(0).arg(50).arg("token:").arg("").arg(0)
 }
 
 fn first_use(redis: &mut Redis, _: usize, n: usize) -> Call {

@@ -14,7 +14,8 @@ KEYS
   [6] active    zset    place -> expiry in ms
   [7] settings  hash    live knobs
   [8] stats     hash    counters
-  [9..] sold, held  for each date: bitmap, seats sold; zset, seat -> deadline in ms
+  [9] draw      hash    of a lottery: see queue/draw
+  [10..] sold, held  for each date: bitmap, seats sold; zset, seat -> deadline in ms
 
 ARGV
   [1] after     integer >= 0, the ordinal up to which the caller knows the dead numbers
@@ -22,18 +23,18 @@ ARGV
 
 Returns
   {"board", now_ms, run, epoch, seq, head, waiting, active, promoted, capacity, batch, paused,
-   message, opens_at, closes_at, sold, held, {ordinal, dead, ...}}
+   message, opens_at, closes_at, sold, held, {field, value, ...}, {ordinal, dead, ...}}
      run, epoch, seq, head, capacity ... closes_at: "" if there is none
-     held: seats held at now_ms
+     held: seats held at now_ms; field, value: the draw, none if there is no lottery
      head: the lowest waiting place; dead: ascending by ordinal; fewer than limit: there are no more
 
 A repeat is safe: it only reads.
 Cost: O(log n + dead numbers answered + size of the bitmaps).
 ]]
 local run, epoch, seq, waiting, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local active, settings, stats = KEYS[6], KEYS[7], KEYS[8]
+local active, settings, stats, draw = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local after, limit = ARGV[1], ARGV[2]
-local FIRST_DATE = 9
+local FIRST_DATE = 10
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -68,5 +69,6 @@ return {
   knobs[6] or '',
   sold_seats,
   held_seats,
+  redis.call('HGETALL', draw),
   entries,
 }

@@ -5,7 +5,7 @@ Why a script: a setting and the note of what it was before are one step, so the 
 and in the order of the changes.
 
 KEYS
-  [1] settings  hash    live knobs: capacity, batch, paused, message, opens_at, closes_at
+  [1] settings  hash    live knobs: capacity, batch, paused, message, opens_at, closes_at, beacon
   [2] audit     stream  one entry per changed setting: request, setting, before, after
 
 ARGV

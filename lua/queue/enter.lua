@@ -14,6 +14,7 @@ KEYS
   [7] stats    hash    counters
   [8] run      string  the turn that this line was settled in: see queue/settle
   [9] settings hash    live knobs
+  [10] draw    hash    of a lottery: see queue/draw
 
 ARGV
   [1] floor         integer >= 0, the highest place that the caller gave, saw or verified
@@ -21,7 +22,9 @@ ARGV
   [3] group_ttl_ms  integer > 0, how long the answer is kept for a re-send
   [4] closes_at_ms  Unix ms, nobody gets a place from then on, unless the live setting says otherwise;
                     0 if it never closes
-  [5..] user or -n    1 to 128 arrivals in order, at most 64 of them named: a user, or the number
+  [5] opens_at_ms   Unix ms, when a lottery is drawn, unless the live setting says otherwise; 0 if
+                    the line has none
+  [6..] user or -n    1 to 128 arrivals in order, at most 64 of them named: a user, or the number
                     of anonymous ones in a row as a negative integer
 
 Returns
@@ -33,14 +36,15 @@ Returns
   {"unsettled"}  nothing changed: the counter is missing or below floor, the epoch is another, or the
                  line was settled in another turn
   {"closed"}     nothing changed: the sale is over
+  {"undrawn"}    nothing changed: the sale is open, and who takes part must be frozen first
 
 A repeat is safe: the same group id answers the same places for group_ttl_ms.
 Cost: O(n log m) for n arrivals, m waiting.
 ]]
 local group, seq, epoch, waiting = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local active, users, stats, run, settings = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local active, users, stats, run, settings, draw = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local floor, epoch_expected, group_ttl_ms = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local FIRST_ARRIVAL, MINUS, MOMENT_MAX = 5, string.byte('-'), 253402300799999
+local FIRST_ARRIVAL, MINUS, MOMENT_MAX = 6, string.byte('-'), 253402300799999
 
 local answered = redis.call('GET', group)
 if answered then
@@ -58,6 +62,19 @@ local function digits(number)
 end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local function moment_ms(setting, otherwise)
+  local at_ms = tonumber(string.match(setting or '', '^%d+$') or otherwise)
+  return at_ms > MOMENT_MAX and tonumber(otherwise) or at_ms
+end
+local closes_at_ms = moment_ms(redis.call('HGET', settings, 'closes_at'), ARGV[4])
+if closes_at_ms > 0 and now_ms >= closes_at_ms then
+  return { 'closed' }
+end
+local drawn = ARGV[5] ~= '0' and redis.call('HMGET', draw, 'id', 'people') or {}
+local is_frozen = not drawn[1] or drawn[2]
+if not is_frozen and now_ms >= moment_ms(redis.call('HGET', settings, 'opens_at'), ARGV[5]) then
+  return { 'undrawn' }
+end
 
 -- Counted by hand below: # looks for the end of a list each time.
 local named, named_count = {}, 0
@@ -68,15 +85,6 @@ for i = FIRST_ARRIVAL, #ARGV do
   end
 end
 local places = named_count > 0 and redis.call('HMGET', users, unpack(named)) or {}
-
-local function has_come(setting, otherwise)
-  local at_ms = tonumber(string.match(setting or '', '^%d+$') or otherwise)
-  at_ms = at_ms > MOMENT_MAX and tonumber(otherwise) or at_ms
-  return at_ms > 0 and now_ms >= at_ms
-end
-if has_come(redis.call('HGET', settings, 'closes_at'), ARGV[4]) then
-  return { 'closed' }
-end
 
 -- Decide first: who has a place, who gets a new one, which old places are over. A place without
 -- an expiry waits.
@@ -89,8 +97,8 @@ for i, user in ipairs(named) do
       place_of[user], expires_of[user] = place, digits(expires_ms)
     elseif redis.call('ZSCORE', waiting, place .. ':' .. user) then
       place_of[user] = place
-    elseif expires_ms then
-      over[#over + 1] = place
+    else
+      over[#over + 1] = expires_ms and place
     end
   end
 end

@@ -14,7 +14,8 @@ KEYS
                         configuration counts, as for one that is missing
   [7] stats     hash    counters
   [8] dead      zset    place or <from>-<to> -> ordinal of its death
-  [9..] sold    bitmap  seats sold, one key per date
+  [9] draw      hash    of a lottery: see queue/draw
+  [10..] sold   bitmap  seats sold, one key per date
   and, built here, the token of every promoted place
 
 ARGV
@@ -26,22 +27,29 @@ ARGV
   [7] closes_at_ms    Unix ms, nobody is promoted from then on; 0 if it never closes
   [8] seats_total     integer > 0, seats of all dates together
   [9] token_prefix    what the name of a token's key starts with
+  [10] draw           id of the draw whose order the caller knows, "" if it knows none
+  [11] start          integer >= 0, the rank of the first of the following places, the first of all is 0
+  [12..] places       of the draw, in its order, at most 128; more than none if ranks are left
 
 Returns
-  {"promoted", count, expired, active, more}
+  {"promoted", count, expired, active, more, cursor}
      expired: expired tokens dropped now; active: live ones, afterwards
      more: 1 if a call now could do more (an item limit was reached)
+     cursor: how many ranks of the draw are done; 0 without one
   {"closed", why, expired, active, more}  nobody was promoted; why: "paused", "not_open", "over" or
                                           "sold_out"
+  {"undrawn", expired, active, more}      nobody was promoted: a lottery whose order the caller must
+                                          know is not drawn, or the caller does not know it
   {"not_ready"}                           nothing changed: another generation
   {"unsettled"}                           nothing changed: the line was settled in another turn
 
-Repeated, it is another tick: the pace bounds it. Cost: <= 64 promotions and 64 expiries.
+Repeated, it is another tick: the pace bounds it. Cost: <= 64 promotions, 64 expiries and 128 looks.
 ]]
 local run, epoch, waiting, active = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local pace, settings, stats, dead = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local pace, settings, stats, dead, draw = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local claim_ttl_ms, seats_total, token_prefix = tonumber(ARGV[5]), tonumber(ARGV[8]), ARGV[9]
-local FIRST_SOLD, ITEMS_MAX, TRIM_SAMPLE = 9, 64, 64
+local start = tonumber(ARGV[11])
+local FIRST_SOLD, FIRST_PLACE, ITEMS_MAX, TRIM_SAMPLE = 10, 12, 64, 64
 local KNOB_MAX, MOMENT_MAX = 10000000, 253402300799999
 
 if redis.call('GET', run) ~= ARGV[1] or redis.call('GET', epoch) ~= ARGV[2] then
@@ -87,30 +95,59 @@ if why then
   return { 'closed', why, #expired, live, more }
 end
 
+-- A lottery's people come in the order of its draw, and nobody before there is one. Then, and when
+-- none of them waits any more, the others come in order of place.
+local drawn = redis.call('HMGET', draw, 'id', 'people', 'cursor', 'last', 'round', 'value')
+local people, cursor = tonumber(drawn[2] or nil), tonumber(drawn[3] or 0)
+local is_drawn = people and (drawn[5] == '' or drawn[6])
+local head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or nil) or math.huge
+if is_drawn and head > tonumber(drawn[4]) then
+  cursor = people
+end
+local in_draw = is_drawn and cursor < people
+if drawn[1] and (not is_drawn or (in_draw and drawn[1] ~= ARGV[10])) then
+  return { 'undrawn', #expired, live, more }
+end
+
 -- A clock that went back gives no credit, and starts the count again from where it is.
 local kept = redis.call('HMGET', pace, 'at', 'credit')
 local elapsed_ms = math.max(0, math.min(1000, now_ms - (tonumber(kept[1] or nil) or 0)))
 local credit = math.min(batch, (tonumber(kept[2] or nil) or 0) + batch * elapsed_ms / 1000)
 local wanted = math.max(0, math.min(math.floor(credit), capacity - live))
-local next_up = wanted > 0 and redis.call('ZPOPMIN', waiting, math.min(wanted, ITEMS_MAX)) or {}
-local count = #next_up / 2
+local most, next_up = math.min(wanted, ITEMS_MAX), {}
+if in_draw then
+  -- Who is behind names ranks that are done; who is ahead, because Redis forgot some, names none.
+  local at = FIRST_PLACE + cursor - start
+  while #next_up < most and at >= FIRST_PLACE and ARGV[at] do
+    next_up[#next_up + 1] = redis.call('ZRANGEBYSCORE', waiting, ARGV[at], ARGV[at])[1]
+    at, cursor = at + 1, cursor + 1
+  end
+elseif most > 0 then
+  next_up = redis.call('ZRANGE', waiting, 0, most - 1)
+end
+local count = #next_up
+if is_drawn then
+  redis.call('HSET', draw, 'cursor', digits(cursor))
+end
 redis.call('HSET', pace, 'at', digits(now_ms), 'credit', string.format('%.6f', credit - count))
 
 if count > 0 then
   local expires_ms, unclaimed, index = digits(now_ms + claim_ttl_ms), ':0:' .. digits(now_ms), {}
-  for i = 1, #next_up, 2 do
+  for i = 1, count do
     local place, user = string.match(next_up[i], '^(%d+):?(%d*)$')
     redis.call('SET', token_prefix .. place, user .. unclaimed, 'PXAT', expires_ms)
     index[#index + 1] = expires_ms
     index[#index + 1] = place
   end
+  redis.call('ZREM', waiting, unpack(next_up))
   redis.call('ZADD', active, unpack(index))
   redis.call('HINCRBY', stats, 'promoted', count)
 end
 
--- A dead number below the head matters to nobody. The newest stays: ordinals must not repeat.
-local head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or nil) or math.huge
-local newest = redis.call('ZREVRANGE', dead, 0, 0)[1]
+-- A dead number below the head matters to nobody, unless it has a rank that is not done yet. The
+-- newest stays: ordinals must not repeat.
+head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or nil) or math.huge
+local newest = not (is_drawn and cursor < people) and redis.call('ZREVRANGE', dead, 0, 0)[1]
 local passed = {}
 for _, entry in ipairs(newest and redis.call('ZRANDMEMBER', dead, TRIM_SAMPLE) or {}) do
   if entry ~= newest and tonumber(string.match(entry, '(%d+)$')) < head then
@@ -121,7 +158,7 @@ if #passed > 0 then
   redis.call('ZREM', dead, unpack(passed))
 end
 
-if count == ITEMS_MAX and wanted > count then
+if wanted > count and (in_draw or count == ITEMS_MAX) then
   more = 1
 end
-return { 'promoted', count, #expired, live + count, more }
+return { 'promoted', count, #expired, live + count, more, cursor }

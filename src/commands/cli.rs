@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::dev;
+use super::{dev, verify};
 use crate::config::Resolver;
 use crate::config::settings::{SETTINGS, Setting};
 
@@ -27,6 +27,8 @@ pub enum Command {
     Migrate,
     /// Examine both stores.
     Check,
+    /// Check the order of a lottery.
+    Verify(verify::Question),
 }
 
 /// Settings that `migrate` and `check` take.
@@ -48,7 +50,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
             command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")
         );
     };
-    let file = read_file(matches)?;
+    let file = if name == "verify" { None } else { read_file(matches)? };
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let resolver = Resolver::new(given, |name| std::env::var(name).ok(), file.as_deref());
     let command = match name {
@@ -59,6 +61,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         }),
         "migrate" => Command::Migrate,
         "check" => Command::Check,
+        "verify" => Command::Verify(verify::Question {
+            source: matches.get_one("source").cloned().unwrap_or_default(),
+            token: matches.get_one("token").cloned(),
+            place: matches.get_one("place").copied(),
+        }),
         _ => Command::Serve,
     };
     Ok(Invocation { command, resolver })
@@ -119,6 +126,21 @@ fn command() -> clap::Command {
             clap::Command::new("check")
                 .about("Examine every Redis and PostgreSQL: versions, durability, eviction, replicas, clocks, limits; exit code 1 on a fault")
                 .args(arguments(|setting| STORES.contains(&setting.name))),
+        )
+        .subcommand(verify_command())
+}
+
+fn verify_command() -> clap::Command {
+    clap::Command::new("verify")
+        .about("Check the order of a lottery from what GET /concert/{id}/fairness answers; exit code 1 if it does not hold")
+        .arg(Arg::new("source").required(true).value_name("SOURCE").help("An http:// URL, a file, or - for the standard input"))
+        .arg(Arg::new("token").long("token").value_name("TOKEN").conflicts_with("place").help("Whose rank to tell"))
+        .arg(
+            Arg::new("place")
+                .long("place")
+                .value_name("NUMBER")
+                .value_parser(value_parser!(u64))
+                .help("Whose rank to tell, by the number in the line"),
         )
 }
 

@@ -1,7 +1,7 @@
 //! The subcommands of the binary.
 //!
 //! [`cli`] is the command line, one file per subcommand does the work: [`serve`], [`dev`],
-//! [`migrate`], [`check`]. [`signals`] turns the operating system's wishes into tokens.
+//! [`migrate`], [`check`], [`verify`]. [`signals`] turns the operating system's wishes into tokens.
 
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ pub mod dev;
 pub mod migrate;
 pub mod serve;
 pub mod signals;
+pub mod verify;
 
 /// Parses the command line, runs the subcommand, and gives the process' exit code.
 ///
@@ -32,6 +33,7 @@ pub async fn run() -> ExitCode {
         cli::Command::Dev(stores) => dev::command(invocation.resolver, stores).await,
         cli::Command::Migrate => migrate::command(invocation.resolver).await,
         cli::Command::Check => check::command(invocation.resolver).await,
+        cli::Command::Verify(question) => verify::command(question).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,12 +25,42 @@ pub struct Concert {
     pub opens_at: Option<DateTime<FixedOffset>>,
     /// Nobody arrives or is promoted from then on.
     pub closes_at: Option<DateTime<FixedOffset>>,
+    /// In which order they come who are there before it opens.
+    pub prequeue: Prequeue,
     /// The most active tokens; `ONSALE_CAPACITY` if not set.
     pub capacity: Option<u32>,
     /// The most tokens promoted per second; `ONSALE_BATCH` if not set.
     pub batch: Option<u32>,
     /// Its keys in Redis.
     pub keys: ConcertKeys,
+}
+
+/// The order of those who come before the opening.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Prequeue {
+    /// Who comes first is served first.
+    #[default]
+    Fifo,
+    /// They are drawn; the concert has an opening.
+    Lottery {
+        /// The round of a public beacon whose value is mixed in, in words; 1 to
+        /// [`Self::ROUND_CHARACTERS_MAX`] visible ASCII characters and spaces.
+        beacon_round: Option<String>,
+    },
+}
+
+impl Prequeue {
+    /// The most characters of a beacon's round.
+    pub const ROUND_CHARACTERS_MAX: usize = 200;
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fifo => "fifo",
+            Self::Lottery { .. } => "lottery",
+        }
+    }
 }
 
 impl Concert {

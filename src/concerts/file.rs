@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate};
 use chrono_tz::Tz;
 use serde::Deserialize;
 
-use super::Concert;
+use super::{Concert, Prequeue};
 use crate::redis::ConcertKeys;
 use crate::words::{ConcertId, OutOfRange, SeatNumber, Won};
 
@@ -36,6 +36,8 @@ struct Entry {
     time_zone: String,
     opens_at: Option<String>,
     closes_at: Option<String>,
+    prequeue: Option<String>,
+    beacon_round: Option<String>,
     capacity: Option<i64>,
     batch: Option<i64>,
 }
@@ -96,6 +98,11 @@ impl Entry {
         {
             faults.add(format!("concert {id}: closes_at: must be later than opens_at"));
         }
+        let prequeue = parse_prequeue(self.prequeue.as_deref(), self.beacon_round);
+        let prequeue = faults.keep(id, "prequeue", prequeue);
+        if opens_at == Some(None) && matches!(prequeue, Some(Prequeue::Lottery { .. })) {
+            faults.add(format!("concert {id}: prequeue: a lottery needs opens_at"));
+        }
         let capacity = faults.keep(id, "capacity", parse_knob(self.capacity, 10_000_000));
         let batch = faults.keep(id, "batch", parse_knob(self.batch, 1_000_000));
         if self.name.trim().is_empty() {
@@ -111,6 +118,7 @@ impl Entry {
             time_zone: time_zone?,
             opens_at: opens_at?,
             closes_at: closes_at?,
+            prequeue: prequeue?,
             capacity: capacity?,
             batch: batch?,
             keys: ConcertKeys::new(concert_id),
@@ -144,6 +152,23 @@ fn parse_dates(texts: &[String]) -> Result<Vec<NaiveDate>, String> {
 fn parse_moment(text: &str) -> Result<DateTime<FixedOffset>, String> {
     DateTime::parse_from_rfc3339(text)
         .map_err(|_| format!("{text:?} is not a moment like \"2030-11-01T20:00:00+09:00\""))
+}
+
+fn parse_prequeue(text: Option<&str>, beacon_round: Option<String>) -> Result<Prequeue, String> {
+    let max = Prequeue::ROUND_CHARACTERS_MAX;
+    let is_plain = |round: &String| {
+        (1..=max).contains(&round.len())
+            && round.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    };
+    match (text, beacon_round) {
+        (None | Some("fifo"), None) => Ok(Prequeue::Fifo),
+        (None | Some("fifo"), Some(_)) => Err("beacon_round is for a lottery".to_owned()),
+        (Some("lottery"), round) if round.as_ref().is_none_or(is_plain) => {
+            Ok(Prequeue::Lottery { beacon_round: round })
+        }
+        (Some("lottery"), _) => Err(format!("beacon_round must be 1 to {max} plain characters")),
+        (Some(other), _) => Err(format!("{other:?} is neither \"fifo\" nor \"lottery\"")),
+    }
 }
 
 fn parse_knob(value: Option<i64>, max: u32) -> Result<Option<u32>, String> {
@@ -208,6 +233,38 @@ mod tests {
         let faults = sale("2029-12-01T11:00:00Z").expect_err("no sale at all");
         assert_eq!(faults[0].to_string(), "concert 1: closes_at: must be later than opens_at");
         assert!(sale("tomorrow").is_err());
+    }
+
+    #[test]
+    fn a_pre_line_is_first_come_first_served_or_a_lottery_with_an_opening() {
+        let concert = |more: &str| {
+            let fields = r#"id = 1
+                name = "A"
+                dates = ["2030-01-01"]
+                seats = 1
+                price = 1
+                time_zone = "UTC""#;
+            parse(&format!("[[concert]]\n{fields}\n{more}"))
+        };
+        let opens = "opens_at = \"2029-12-01T20:00:00+09:00\"\n";
+        let prequeue =
+            |more: &str| concert(&format!("{opens}{more}")).expect("a concert")[0].prequeue.clone();
+        assert_eq!(prequeue(""), Prequeue::Fifo);
+        assert_eq!(prequeue("prequeue = \"fifo\""), Prequeue::Fifo);
+        let none = Prequeue::Lottery { beacon_round: None };
+        assert_eq!(prequeue("prequeue = \"lottery\""), none);
+        let round = Some("drand quicknet 30000000".to_owned());
+        let with_beacon = "prequeue = \"lottery\"\nbeacon_round = \"drand quicknet 30000000\"";
+        assert_eq!(prequeue(with_beacon), Prequeue::Lottery { beacon_round: round });
+        for wrong in [
+            "prequeue = \"lottery\"".to_owned(),
+            format!("{opens}prequeue = \"raffle\""),
+            format!("{opens}beacon_round = \"1\""),
+            format!("{opens}prequeue = \"lottery\"\nbeacon_round = \"\""),
+            format!("{opens}prequeue = \"lottery\"\nbeacon_round = \"a\\nb\""),
+        ] {
+            assert_eq!(concert(&wrong).expect_err("a mistake").len(), 1, "{wrong}");
+        }
     }
 
     #[test]

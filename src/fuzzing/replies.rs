@@ -5,7 +5,9 @@ use std::fmt::Debug;
 
 use crate::payments::rebuild::{SealRebuild, TakeRebuild};
 use crate::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
-use crate::queue::scripts::{Enter, Promote, ReadBoard, Settle};
+use crate::queue::draw::script::AdvanceDraw;
+use crate::queue::promotion::Promote;
+use crate::queue::scripts::{Enter, ReadBoard, Settle};
 use crate::queue::settings::Configure;
 use crate::queue::token_scripts::{Claim, Leave};
 use crate::redis::{ScriptCall, WrittenAnswer};
@@ -37,6 +39,7 @@ fn of_the_line(answer: &WrittenAnswer) {
     decode::<Leave<'_>>(answer);
     decode::<ReadBoard<'_>>(answer);
     decode::<Configure<'_>>(answer);
+    decode::<AdvanceDraw<'_>>(answer);
 }
 
 fn of_seats(answer: &WrittenAnswer) {

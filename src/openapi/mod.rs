@@ -90,6 +90,15 @@ fn line() -> Vec<Operation> {
             .token(true)
             .answers::<LeftView>(200, "The place and its holds are given up.")
             .refuses(&[Code::PaymentInProgress, Code::OutcomeUnknown]),
+        Operation::new(
+            HttpMethod::Get,
+            "/concert/{id}/fairness",
+            "show_fairness",
+            "The order of those who came before the opening, for anybody to check",
+        )
+        .concert_in_path()
+        .answers::<queue::draw::Proof>(200, "What is public of the draw; without one, `fifo`.")
+        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
     ]
 }
 

@@ -296,6 +296,10 @@ fn field_schema(spec: &FieldSpec) -> RefOr<Schema> {
             let text = ObjectBuilder::new().description(Some("`now`, or a moment by RFC 3339."));
             or_null(with_example(text.into(), json!("2030-11-01T20:00:00+09:00")), Type::String)
         }
+        (Kind::Text, "beacon") => {
+            let text = ObjectBuilder::new().pattern(Some("^[0-9a-fA-F]{16,128}$"));
+            or_null(text.into(), Type::String)
+        }
         (Kind::Boolean, _) => ObjectBuilder::new().schema_type(Type::Boolean).into(),
         (Kind::Integer, "userId") => with_example(UserId::schema(), json!(1)),
         (Kind::Integer, "concertId") => with_example(ConcertId::schema(), json!(1)),

@@ -11,7 +11,9 @@ use crate::app::AppState;
 use crate::http::answer::Json;
 use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody, context};
 use crate::queue::settings::AuditEntry;
-use crate::queue::{Change, Message, MessageFault, Moment, QueueError, SettingsChange};
+use crate::queue::{
+    BeaconValue, Change, Message, MessageFault, Moment, QueueError, SettingsChange,
+};
 use crate::words::{ConcertId, OutOfRange};
 
 /// The input of `PATCH /admin/concerts`; a setting that is `null` is removed (RFC 7396).
@@ -30,6 +32,7 @@ impl FromFields for ConfigureRequest {
         FieldSpec::nullable("message", Kind::Text),
         FieldSpec::nullable("opensAt", Kind::Text),
         FieldSpec::nullable("closesAt", Kind::Text),
+        FieldSpec::nullable("beacon", Kind::Text),
     ];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
@@ -42,11 +45,12 @@ impl FromFields for ConfigureRequest {
                 message: message(fields)?,
                 opens_at: moment(fields, "opensAt")?,
                 closes_at: moment(fields, "closesAt")?,
+                beacon: beacon(fields)?,
             },
         };
         if request.change.is_empty() {
             return Err(Problem::bad_request(
-                "nothing to change: give capacity, batch, paused, message, opensAt or closesAt",
+                "nothing to change: give capacity, batch, paused, message, opensAt, closesAt or beacon",
             ));
         }
         Ok(request)
@@ -104,6 +108,18 @@ fn moment(fields: &Fields, name: &'static str) -> Result<Change<Moment>, Problem
             },
         )),
     }
+}
+
+fn beacon(fields: &Fields) -> Result<Change<BeaconValue>, Problem> {
+    if fields.is_null("beacon") {
+        return Ok(Change::Remove);
+    }
+    let Some(text) = fields.text("beacon") else {
+        return Ok(Change::Keep);
+    };
+    BeaconValue::new(text).map(Change::Set).ok_or_else(|| {
+        Problem::bad_request("beacon must be 16 to 128 hex digits").with("field", "beacon")
+    })
 }
 
 /// `PATCH /admin/concerts`: changes live settings of one concert on all servers.

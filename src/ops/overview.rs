@@ -135,8 +135,8 @@ impl Overview {
             capacity: facts.settings.capacity,
             batch: facts.settings.batch,
             paused: facts.settings.paused,
-            opens_at: moment(facts.settings.opens_at_ms),
-            closes_at: moment(facts.settings.closes_at_ms),
+            opens_at: facts.settings.opens_at(),
+            closes_at: facts.settings.closes_at(),
             message: facts.message,
             held: facts.held,
             sold: facts.sold,
@@ -144,10 +144,4 @@ impl Overview {
             stats: Stats::of(stats),
         })
     }
-}
-
-/// 0 is no moment.
-fn moment(unix_ms: u64) -> Option<DateTime<Utc>> {
-    let unix_ms = i64::try_from(unix_ms).ok().filter(|unix_ms| *unix_ms > 0)?;
-    DateTime::from_timestamp_millis(unix_ms)
 }

@@ -153,11 +153,12 @@ impl Line {
         users: &[Option<UserId>],
     ) -> Result<Vec<Arrived>, QueueError> {
         let group = Uuid::new_v4();
-        let mut settled = false;
+        let (mut settled, mut drawn) = (false, false);
         loop {
             if let Some(epoch) = self.epoch() {
+                let (floor, has_draw) = (self.floor(), self.lottery.seen().is_some());
                 let call =
-                    Enter { concert, group, floor: self.floor(), epoch: &epoch, arrivals: users };
+                    Enter { concert, group, floor, epoch: &epoch, has_draw, arrivals: users };
                 match self.enter_safely(&call).await? {
                     EnterOutcome::Entered(entered) => {
                         let places = places(&entered, users.len())?;
@@ -167,6 +168,12 @@ impl Line {
                         return Ok(places);
                     }
                     EnterOutcome::Closed => return Err(QueueError::Closed),
+                    EnterOutcome::Undrawn if !drawn => {
+                        self.advance_draw(concert).await.map_err(QueueError::read)?;
+                        drawn = true;
+                        continue;
+                    }
+                    EnterOutcome::Undrawn => return Err(QueueError::NotReady),
                     EnterOutcome::Unsettled => {}
                 }
             }

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
 use super::dead::{Among, DeadEntry, DeadSet};
+use super::draw::{Draw, Order};
 use super::estimate::Outlook;
 use crate::concerts::Generation;
 use crate::words::Place;
@@ -20,6 +23,8 @@ pub struct BoardReading {
     pub dead: Vec<DeadEntry>,
     /// Whether `dead` holds all of them; `false` if the read's limit cut some off.
     pub dead_complete: bool,
+    /// The order of the lottery, if it is drawn and known here.
+    pub order: Option<Arc<Order>>,
 }
 
 /// A line at one moment of Redis' clock.
@@ -47,6 +52,8 @@ pub struct BoardFacts {
     pub held: u64,
     /// Seats there are, over all dates.
     pub seats: u64,
+    /// The draw of a lottery.
+    pub draw: Option<Arc<Draw>>,
     /// The knobs that hold: the live ones, else the server's.
     pub settings: LineSettings,
     /// What operators tell everybody who waits.
@@ -72,11 +79,16 @@ impl BoardFacts {
         let settings = &self.settings;
         if settings.closes_at_ms > 0 && self.redis_now_ms >= settings.closes_at_ms {
             Phase::Closed
-        } else if self.redis_now_ms < settings.opens_at_ms {
+        } else if self.redis_now_ms < settings.opens_at_ms || self.is_undrawn() {
             Phase::Before
         } else {
             Phase::Open
         }
+    }
+
+    /// Whether there is a lottery that nobody knows the order of yet.
+    fn is_undrawn(&self) -> bool {
+        self.draw.as_ref().is_some_and(|draw| draw.drawn().is_none())
     }
 
     /// Whether promotion lets anybody in at all.
@@ -98,12 +110,23 @@ impl BoardFacts {
             (None, last) => last.map_or(0, Place::get) + 1,
         }
     }
+
+    /// The lowest number in service that may wait: while people of `order` do, the cursor says it.
+    pub(super) fn front_in(&self, order: Option<&Order>) -> u64 {
+        let cursor = match (order, &self.draw, self.head) {
+            (Some(order), Some(draw), Some(head)) if head.get() <= order.segments().last() => {
+                order.segments().number_at(draw.cursor)
+            }
+            _ => None,
+        };
+        cursor.unwrap_or_else(|| self.front())
+    }
 }
 
 /// Where a sale is on its way, by Redis' clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// It is not open yet: people get places, and nobody is let in.
+    /// It is not open yet, or its lottery is not drawn: people get places, and nobody is let in.
     Before,
     /// People are let in.
     Open,
@@ -126,6 +149,26 @@ pub struct LineSettings {
     pub closes_at_ms: u64,
 }
 
+impl LineSettings {
+    /// When the sale opens; none if it is open from the start.
+    #[must_use]
+    pub fn opens_at(&self) -> Option<DateTime<Utc>> {
+        moment(self.opens_at_ms)
+    }
+
+    /// When it ends; none if it has no end.
+    #[must_use]
+    pub fn closes_at(&self) -> Option<DateTime<Utc>> {
+        moment(self.closes_at_ms)
+    }
+}
+
+/// 0 is no moment.
+fn moment(unix_ms: u64) -> Option<DateTime<Utc>> {
+    let unix_ms = i64::try_from(unix_ms).ok().filter(|unix_ms| *unix_ms > 0)?;
+    DateTime::from_timestamp_millis(unix_ms)
+}
+
 /// What a board says of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnBoard {
@@ -143,10 +186,14 @@ pub enum OnBoard {
 }
 
 /// One immutable snapshot of a line. Cheap to clone.
+///
+/// All numbers inside are numbers in service (see [`Order`]); without a lottery these are the places
+/// themselves.
 #[derive(Debug, Clone)]
 pub struct Board {
     facts: BoardFacts,
-    /// [`BoardFacts::front`].
+    order: Option<Arc<Order>>,
+    /// [`BoardFacts::front_in`] the order.
     front: u64,
     /// The last number; 0 if none is known.
     last: u64,
@@ -165,12 +212,14 @@ impl Board {
 
     pub(super) fn new(
         facts: BoardFacts,
+        order: Option<Arc<Order>>,
         dead: Arc<DeadSet>,
         outlook: Outlook,
         sent: Instant,
     ) -> Self {
-        let front = facts.front();
+        let front = facts.front_in(order.as_deref());
         Self {
+            order,
             front,
             last: facts.last.map_or(0, Place::get),
             dead_below_front: dead.count_below(front),
@@ -182,10 +231,18 @@ impl Board {
         }
     }
 
+    /// The number in service of a place.
+    fn number_of(&self, place: Place) -> u64 {
+        match &self.order {
+            None => place.get(),
+            Some(order) => order.in_service(place.get()),
+        }
+    }
+
     /// This board with `left` overlaid: places that this server saw leave.
     pub(super) fn with_own_leaves(&self, left: impl Iterator<Item = Place>) -> Self {
         let mut own: Vec<u64> = left
-            .map(Place::get)
+            .map(|place| self.number_of(place))
             .filter(|place| (self.front..=self.last).contains(place))
             .filter(|place| self.dead.look_up(*place) != Among::Dead)
             .collect();
@@ -201,17 +258,30 @@ impl Board {
         if !matches!(self.position_of(place), OnBoard::Waiting { .. }) {
             return self.clone();
         }
-        let place = place.get();
+        let place = self.number_of(place);
         let at = self.own_leaves.partition_point(|own| *own < place);
         let (lower, higher) = self.own_leaves.split_at(at);
         let own = lower.iter().chain(std::iter::once(&place)).chain(higher).copied();
         Self { own_leaves: own.collect(), ..self.clone() }
     }
 
+    /// Where the sale is on its way, as far as this server can show it: before it knows the order
+    /// of a lottery, it is not open.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let lacks_order = || {
+            self.order.is_none() && self.facts.draw.as_ref().is_some_and(|draw| draw.is_under_way())
+        };
+        match self.facts.phase() {
+            Phase::Open if lacks_order() => Phase::Before,
+            phase => phase,
+        }
+    }
+
     /// What the board says of `place`: two binary searches, no allocation.
     #[must_use]
     pub fn position_of(&self, place: Place) -> OnBoard {
-        let place = place.get();
+        let place = self.number_of(place);
         if place < self.front {
             return OnBoard::Served;
         }

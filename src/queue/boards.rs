@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::draw::Draw;
 use super::line::Line;
 use super::scripts::{BoardRow, ReadBoard};
 use super::{
@@ -157,7 +158,8 @@ impl Line {
     }
 
     /// Reads until a board is complete.
-    async fn read_board(&self, concert: &Concert) -> Result<(), QueueError> {
+    async fn read_board(self: &Arc<Self>, concert: &Concert) -> Result<(), QueueError> {
+        let mut may_freeze = true;
         for _ in 0..READS_MAX {
             let ask = self.boards.builder.lock().ask(Instant::now());
             let call = ReadBoard { concert, after: ask.after(), limit: DEAD_MAX };
@@ -166,6 +168,15 @@ impl Line {
             self.learn_epoch(row.epoch.as_deref());
             row.last.into_iter().for_each(|last| self.raise_floor(last));
             let reading = self.reading(concert, row);
+            if let Some(draw) = &reading.facts.draw {
+                self.lottery.see(draw);
+                if std::mem::take(&mut may_freeze) && is_due(&reading.facts, draw) {
+                    // If it fails, the board is right all the same: nobody is let in yet.
+                    let _ = self.advance_draw(concert).await;
+                    continue;
+                }
+                self.compute_order(draw);
+            }
             let mut builder = self.boards.builder.lock();
             if let Progress::Complete(board) = builder.take(ask, reading) {
                 self.boards.current.store(Some(board));
@@ -173,6 +184,14 @@ impl Line {
             }
         }
         Err(QueueError::NotReady)
+    }
+
+    /// Computes the order of `draw` aside, if it is needed and not here: boards must not wait for it.
+    fn compute_order(self: &Arc<Self>, draw: &Arc<Draw>) {
+        if self.lottery.lacks(draw) {
+            let (line, draw) = (Arc::clone(self), Arc::clone(draw));
+            tokio::spawn(async move { line.lottery.compute(line.id, &draw).await });
+        }
     }
 
     pub(super) fn reading(&self, concert: &Concert, row: BoardRow) -> BoardReading {
@@ -184,7 +203,9 @@ impl Line {
             opens_at_ms: moment(row.opens_at.as_deref()).unwrap_or(concert.opens_at_ms()),
             closes_at_ms: moment(row.closes_at.as_deref()).unwrap_or(concert.closes_at_ms()),
         };
+        let draw = row.draw.map(Arc::new);
         BoardReading {
+            order: draw.as_ref().and_then(|draw| self.lottery.order(draw)),
             dead_complete: row.dead.len() < DEAD_MAX,
             dead: row.dead,
             facts: BoardFacts {
@@ -199,11 +220,17 @@ impl Line {
                 sold: row.sold,
                 held: row.held,
                 seats: concert.seats_total(),
+                draw,
                 settings,
                 message: row.message.map(Arc::from),
             },
         }
     }
+}
+
+/// Whether it is time to freeze who takes part in `draw`.
+fn is_due(facts: &BoardFacts, draw: &Draw) -> bool {
+    draw.frozen.is_none() && facts.redis_now_ms >= facts.settings.opens_at_ms
 }
 
 /// A live setting, by the rule of `queue/promote`: anything but a whole number in range counts as

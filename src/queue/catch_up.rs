@@ -2,7 +2,7 @@
 //!
 //! One [`BoardBuilder`] per line and server, behind a lock, and one read in flight at a time:
 //! [`BoardBuilder::ask`], read, [`BoardBuilder::take`], until it answers [`Progress::Complete`].
-//! A change of run or epoch, or numbers that went back, discard everything cached.
+//! A change of run, epoch or order, or numbers that went back, discard everything cached.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, BoardFacts, BoardReading};
 use super::dead::{DeadSet, PlaceRange};
+use super::draw::Order;
 use super::pace::Pace;
 use crate::words::Place;
 
@@ -45,6 +46,8 @@ pub enum Progress {
 pub struct BoardBuilder {
     /// The newest reading of this generation.
     seen: Option<BoardFacts>,
+    /// The order that everything read is kept in.
+    order: Option<Arc<Order>>,
     /// The highest dead ordinal read.
     ordinal: u64,
     dead: Arc<DeadSet>,
@@ -67,6 +70,7 @@ impl BoardBuilder {
     pub fn new(active_ttl: Duration) -> Self {
         Self {
             seen: None,
+            order: None,
             ordinal: 0,
             dead: Arc::default(),
             pending: Vec::new(),
@@ -91,9 +95,13 @@ impl BoardBuilder {
         }
         // One ask, one answer: the same reading again would find an ordinal that moved on.
         self.serial += 1;
-        let BoardReading { facts, dead, dead_complete } = reading;
-        if self.seen.as_ref().is_some_and(|seen| is_another_life(seen, &facts)) {
+        let BoardReading { facts, dead, dead_complete, order } = reading;
+        let is_another_order =
+            self.order.as_ref().map(Arc::as_ptr) != order.as_ref().map(Arc::as_ptr);
+        if is_another_order || self.seen.as_ref().is_some_and(|seen| is_another_life(seen, &facts))
+        {
             self.read_anew();
+            self.order = order;
             if ask.after > 0 {
                 // What it says of dead places begins in the middle of a line that is gone.
                 return Progress::More;
@@ -102,13 +110,23 @@ impl BoardBuilder {
         self.pace.observe(&facts);
         for entry in dead {
             self.ordinal = self.ordinal.max(entry.ordinal);
-            self.pending.push(entry.range);
+            self.bury(entry.range);
         }
         self.seen = Some(facts.clone());
         if !dead_complete {
             return Progress::More;
         }
         self.complete(ask, facts)
+    }
+
+    /// Keeps dead places as numbers in service.
+    fn bury(&mut self, range: PlaceRange) {
+        let Some(order) = &self.order else {
+            self.pending.push(range);
+            return;
+        };
+        let pending = &mut self.pending;
+        range.in_service(order, |range| pending.push(range));
     }
 
     /// Notes that `place` left: the store answered so at `answered`. The board to use from now on,
@@ -126,7 +144,7 @@ impl BoardBuilder {
     }
 
     fn complete(&mut self, ask: Ask, facts: BoardFacts) -> Progress {
-        let front = facts.front();
+        let front = facts.front_in(self.order.as_deref());
         // Dropping what was served costs a copy, so it waits for new entries or for half of it.
         let stale = self.dead.ranges_below(front) * 2 > self.dead.ranges();
         if stale || !self.pending.is_empty() {
@@ -134,7 +152,8 @@ impl BoardBuilder {
             self.dead = Arc::new(self.dead.merged(pending, front));
         }
         let outlook = self.pace.outlook(&facts);
-        let board = Board::new(facts, Arc::clone(&self.dead), outlook, ask.sent);
+        let (order, dead) = (self.order.clone(), Arc::clone(&self.dead));
+        let board = Board::new(facts, order, dead, outlook, ask.sent);
         let discrepancy = board.discrepancy();
         if discrepancy != self.known_discrepancy {
             let read_in_part = self.board.is_some();
@@ -178,9 +197,13 @@ fn is_another_life(before: &BoardFacts, now: &BoardFacts) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::queue::board::{LineSettings, OnBoard};
+    use crate::queue::board::{LineSettings, OnBoard, Phase};
     use crate::queue::dead::DeadEntry;
+    use crate::queue::draw::seal::Terms;
+    use crate::queue::draw::{Draw, Frozen, Seal, Seed, Segments};
 
     fn place(number: u64) -> Place {
         Place::try_from(i128::from(number)).expect("a place")
@@ -202,6 +225,7 @@ mod tests {
                 promoted: 10,
                 sold: 0,
                 held: 0,
+                draw: None,
                 seats: 50,
                 settings: LineSettings {
                     capacity: 1000,
@@ -214,6 +238,7 @@ mod tests {
             },
             dead: (1..).zip(dead).map(entry).filter(|entry| entry.ordinal > after).collect(),
             dead_complete: true,
+            order: None,
         }
     }
 
@@ -297,5 +322,105 @@ mod tests {
         let ask = builder.ask(Instant::now());
         let board = complete(builder.take(ask, reading(&[12], ask.after())));
         assert_eq!(board.discrepancy(), 0);
+    }
+
+    /// Ten people, four numbers that were never given, ten more; then six who came too late.
+    fn drawn() -> Arc<Order> {
+        let segments = Segments::new([(11, 20), (25, 34)]).expect("two ranges");
+        Arc::new(Order::draw(&Seed::new([3; 32]), segments))
+    }
+
+    fn of_a_lottery(
+        order: &Arc<Order>,
+        cursor: u64,
+        left: &[u64],
+        waiting: &[u64],
+    ) -> BoardReading {
+        let terms = Terms { id: uuid::Uuid::nil(), round: None };
+        let seal = Seal { terms, commitment: [0; 32], sealed: [0; 32] };
+        let frozen = Frozen { segments: order.segments().clone(), at_ms: 0, value: None };
+        let draw = Draw { seal, committed_ms: 0, frozen: Some(frozen), cursor };
+        let skipped = DeadEntry { ordinal: 1, range: PlaceRange::parse("21-24").expect("a range") };
+        let left = (2..)
+            .zip(left)
+            .map(|(ordinal, left)| DeadEntry { ordinal, range: place(*left).into() });
+        let empty = reading(&[], 0);
+        BoardReading {
+            dead: std::iter::once(skipped).chain(left).collect(),
+            order: Some(Arc::clone(order)),
+            facts: BoardFacts {
+                last: Some(place(40)),
+                head: waiting.iter().min().map(|head| place(*head)),
+                waiting: waiting.len() as u64,
+                draw: Some(Arc::new(draw)),
+                ..empty.facts
+            },
+            ..empty
+        }
+    }
+
+    proptest! {
+        /// Whoever left, before or after the draw, and however far it is: a position is the number
+        /// of people before, in the order in which promotion lets them in.
+        #[test]
+        fn positions_are_the_order_of_the_draw_and_then_of_arrival(
+            left in prop::sample::subsequence((11..=20).chain(25..=40).collect::<Vec<u64>>(), 0..=20)
+                .prop_shuffle(),
+            served in 0_usize..=26,
+        ) {
+            let order = drawn();
+            let all: Vec<u64> = order.places(0, 20).chain(35..=40).collect();
+            let mut line: Vec<u64> = all.iter().copied().filter(|n| !left.contains(n)).collect();
+            let promoted: Vec<u64> = line.drain(..served.min(line.len())).collect();
+            // Promotion looks at ranks until it has let everybody in that it may.
+            let done = promoted.iter().filter_map(|place| order.rank_of(*place)).max();
+            let cursor = match done {
+                None => 0,
+                Some(_) if promoted.iter().any(|place| *place >= 35) => 20,
+                Some(rank) => rank + 1,
+            };
+            let mut builder = builder();
+            let ask = builder.ask(Instant::now());
+            let board = complete(builder.take(ask, of_a_lottery(&order, cursor, &left, &line)));
+            prop_assert_eq!(board.discrepancy(), 0);
+            for (position, waits) in (1..).zip(&line) {
+                prop_assert_eq!(board.position_of(place(*waits)), OnBoard::Waiting { position });
+            }
+            for gone in left.iter().chain(&promoted) {
+                let on_board = board.position_of(place(*gone));
+                prop_assert!(matches!(on_board, OnBoard::Dead | OnBoard::Served), "{} {:?}", gone, on_board);
+            }
+            // Somebody leaves through this server, and everybody behind moves up.
+            if let Some((leaver, others)) = line.split_first() {
+                let board = builder.leave(place(*leaver), Instant::now()).expect("a board");
+                for (position, waits) in (1..).zip(others) {
+                    prop_assert_eq!(board.position_of(place(*waits)), OnBoard::Waiting { position });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn until_the_order_is_known_here_the_sale_is_not_open() {
+        let order = drawn();
+        let waiting: Vec<u64> = (11..=20).chain(25..=40).collect();
+        let unknown = |mut reading: BoardReading| {
+            reading.order = None;
+            reading
+        };
+        let mut builder = builder();
+        let ask = builder.ask(Instant::now());
+        let board = builder.take(ask, unknown(of_a_lottery(&order, 0, &[], &waiting)));
+        assert_eq!(complete(board).phase(), Phase::Before);
+        // What was read of the dead is read anew, in the order.
+        let ask = builder.ask(Instant::now());
+        let known = of_a_lottery(&order, 0, &[], &waiting);
+        assert!(matches!(builder.take(ask, known.clone()), Progress::More));
+        let ask = builder.ask(Instant::now());
+        assert_eq!(ask.after(), 0);
+        let board = complete(builder.take(ask, known));
+        assert_eq!(board.phase(), Phase::Open);
+        let first = order.place_at(0).expect("somebody");
+        assert_eq!(board.position_of(place(first)), OnBoard::Waiting { position: 1 });
     }
 }

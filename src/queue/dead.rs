@@ -2,6 +2,7 @@
 //!
 //! A [`DeadSet`] is immutable and shared between boards; [`DeadSet::merged`] makes the next one.
 
+use super::draw::Order;
 use crate::words::Place;
 
 /// One or more successive places.
@@ -26,6 +27,13 @@ impl PlaceRange {
             None => Some(Self::from(place(text)?)),
             Some((first, last)) => Self::new(place(first)?, place(last)?),
         }
+    }
+}
+
+impl PlaceRange {
+    /// The same places as numbers in service of `order`, in any number of ranges.
+    pub(super) fn in_service(self, order: &Order, mut add: impl FnMut(Self)) {
+        order.range_in_service(self.first, self.last, |first, last| add(Self { first, last }));
     }
 }
 

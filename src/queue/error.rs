@@ -46,6 +46,9 @@ pub enum QueueError {
     /// The user has another live token of this concert.
     #[error("this user is in line with another token already")]
     UserHasToken,
+    /// Before a lottery is drawn everybody who comes has a name.
+    #[error("there will be a lottery: until it is drawn, userId must say who you are")]
+    Anonymous,
     /// The sale is over.
     #[error("the sale is over")]
     Closed,
@@ -104,6 +107,7 @@ impl From<QueueError> for Problem {
                 .retry_after(Duration::from_secs(poll_after.retry_after_seconds())),
             QueueError::NotYours => Self::new(Code::NotYours),
             QueueError::UserHasToken => Self::new(Code::UserHasToken),
+            QueueError::Anonymous => Self::new(Code::BadRequest).with("field", "userId"),
             QueueError::Closed => Self::new(Code::Closed),
             QueueError::SoldOut => Self::new(Code::SoldOut),
             QueueError::PaymentInProgress => Self::new(Code::PaymentInProgress),

@@ -3,8 +3,8 @@
 use futures::StreamExt;
 
 use super::Queue;
-use super::scripts::{Promote, PromoteOutcome};
-use crate::concerts::Concert;
+use super::promotion::{DrawnFrom, Promote, PromoteOutcome, PromoteTick};
+use crate::concerts::{Concert, Prequeue};
 use crate::redis::RedisError;
 
 /// The job's name in logs and metrics.
@@ -68,19 +68,50 @@ impl Queue {
             report.not_ready = 1;
             return Ok(report);
         };
-        let call = Promote {
-            concert,
-            generation: &generation,
-            capacity: concert.capacity.unwrap_or(self.0.config.capacity),
-            batch: concert.batch.unwrap_or(self.0.config.batch),
-            claim_ttl: self.0.config.claim_ttl,
-        };
+        let line = self.line(concert.id);
+        let mut draw = line.lottery.seen();
+        if draw.is_none() && concert.prequeue != Prequeue::Fifo {
+            // So that the commitment can be read before the first arrival.
+            draw = line.advance_draw(concert).await?;
+        }
+        let mut cursor = draw.as_ref().map_or(0, |draw| draw.cursor);
+        let mut order = draw.as_ref().and_then(|draw| line.lottery.order(draw));
         for _ in 0..CALLS_MAX {
+            let drawn = draw.as_ref().zip(order.as_deref());
+            let call = Promote {
+                concert,
+                generation: &generation,
+                capacity: concert.capacity.unwrap_or(self.0.config.capacity),
+                batch: concert.batch.unwrap_or(self.0.config.batch),
+                claim_ttl: self.0.config.claim_ttl,
+                drawn: drawn.map(|(draw, order)| DrawnFrom {
+                    id: draw.seal.terms.id,
+                    order,
+                    cursor,
+                }),
+            };
             let tick = match self.0.redis.run(&call).await? {
-                PromoteOutcome::Promoted(tick) => tick,
+                PromoteOutcome::Promoted(tick) => {
+                    cursor = tick.cursor;
+                    tick
+                }
                 PromoteOutcome::Closed(tick) => {
                     report.closed = 1;
                     tick
+                }
+                PromoteOutcome::Undrawn(tick) if order.is_none() => {
+                    draw = line.advance_draw(concert).await?;
+                    order = match &draw {
+                        Some(draw) => line.lottery.compute(concert.id, draw).await,
+                        None => None,
+                    };
+                    report.closed = u64::from(order.is_none());
+                    PromoteTick { more: order.is_some(), ..tick }
+                }
+                PromoteOutcome::Undrawn(tick) => {
+                    // Another draw than the one known here: the next run knows it.
+                    line.advance_draw(concert).await?;
+                    PromoteTick { more: false, ..tick }
                 }
                 PromoteOutcome::NotReady => {
                     report.not_ready = 1;
@@ -88,7 +119,7 @@ impl Queue {
                 }
                 PromoteOutcome::Unsettled => {
                     // That is another generation: it has to be verified before anybody is let in.
-                    self.line(concert.id).settle(concert).await?;
+                    line.settle(concert).await?;
                     report.not_ready = 1;
                     break;
                 }

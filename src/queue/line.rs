@@ -1,7 +1,7 @@
 //! What one server keeps of one concert's line: nothing that another server would need.
 //!
 //! The floor (the highest number known here), the rebuild that is believed in, the arrivals that
-//! wait for their group, and the boards.
+//! wait for their group, the boards, and the lottery.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +11,9 @@ use parking_lot::RwLock;
 
 use super::arrivals::Arrivals;
 use super::boards::Boards;
+use super::lottery::Lottery;
 use super::scripts::{Settle, Settled};
-use super::{Queue, QueueConfig};
+use super::{Queue, QueueConfig, TokenKeys};
 use crate::concerts::{Concert, Concerts};
 use crate::redis::{Redis, RedisError};
 use crate::words::{ConcertId, Place};
@@ -29,11 +30,18 @@ pub(super) struct Line {
     /// The highest place that this server gave, saw on a board or verified in a token.
     floor: AtomicU64,
     epoch: RwLock<Option<Arc<str>>>,
+    pub lottery: Lottery,
     pub config: Arc<QueueConfig>,
 }
 
 impl Line {
-    pub fn new(id: ConcertId, redis: Redis, concerts: Concerts, config: Arc<QueueConfig>) -> Self {
+    pub fn new(
+        id: ConcertId,
+        redis: Redis,
+        concerts: Concerts,
+        config: Arc<QueueConfig>,
+        keys: TokenKeys,
+    ) -> Self {
         Self {
             id,
             redis,
@@ -43,6 +51,7 @@ impl Line {
             polls: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             epoch: RwLock::new(None),
+            lottery: Lottery::new(keys),
             config,
         }
     }
@@ -79,7 +88,8 @@ impl Line {
 
     /// Makes sure that Redis gives no number twice.
     pub async fn settle(&self, concert: &Concert) -> Result<Settled, RedisError> {
-        let call = Settle { concert, floor: self.floor() };
+        let draw = self.lottery.seen();
+        let call = Settle { concert, floor: self.floor(), draw: draw.as_deref() };
         let settled = self.redis.run_unloaded(&call).await?;
         self.raise_floor(settled.last);
         self.learn_epoch(settled.epoch.as_deref());

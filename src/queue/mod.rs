@@ -4,12 +4,13 @@
 //! server knows a line by its **board**, one small reading every 250 ms, so a poll of somebody who
 //! waits asks no store. Read in this order: [`token`] (the number, signed), [`dead`] (numbers that
 //! will never be served), [`board`] (one immutable snapshot), [`catch_up`] (making boards from
-//! readings), [`pace`] (how fast the line was really served), [`estimate`] (waits and polls).
-//! Then what needs the stores: [`scripts`] and [`token_scripts`] (the atomic steps in `lua/queue/`),
-//! `line` (what a server keeps of one line), `arrivals` (group commit), `boards` (reading boards),
-//! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`listening`] and [`events`]
-//! (being told instead of asking), [`admission`] (who may use the protected routes), [`settings`]
-//! (what operators change), [`jobs`] (promotion).
+//! readings), [`draw`] (the order of a lottery), [`pace`] (how fast the line was really served),
+//! [`estimate`] (waits and polls). Then what needs the stores: [`scripts`], [`promotion`] and
+//! [`token_scripts`] (the atomic steps in `lua/queue/`), `line` (what a server keeps of one line),
+//! `arrivals` (group commit), `boards` (reading boards), `lottery` (what it keeps of a draw),
+//! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`fairness`] (what anybody
+//! may check), [`listening`] and [`events`] (being told instead of asking), [`admission`] (who may
+//! use the protected routes), [`settings`] (what operators change), [`jobs`] (promotion).
 //!
 //! # Invariants
 //!
@@ -28,13 +29,17 @@ pub mod config;
 pub mod dead;
 #[cfg(test)]
 mod drain_model;
+pub mod draw;
 pub mod error;
 pub mod estimate;
 pub mod events;
+pub mod fairness;
 pub mod jobs;
 mod line;
 pub mod listening;
+mod lottery;
 pub mod pace;
+pub mod promotion;
 pub mod routes;
 pub mod scripts;
 pub mod service;
@@ -54,7 +59,7 @@ pub use estimate::{Outlook, PollAfter};
 pub use jobs::{PROMOTE_JOB, PromoteReport};
 pub use scripts::{SCRIPTS, Settled};
 pub use service::{Joined, Queue};
-pub use settings::{Change, Message, MessageFault, Moment, SettingsChange};
+pub use settings::{BeaconValue, Change, Message, MessageFault, Moment, SettingsChange};
 pub use standing::{Standing, Status};
 pub use token::{Token, TokenId, TokenInvalid, TokenKeyFault, TokenKeys};
 

@@ -1,13 +1,14 @@
-//! The Redis scripts of the line as a whole, as Rust types; those of one token are in
-//! [`token_scripts`]. Each header in `lua/queue/` is the contract; nothing here decides anything.
+//! The Redis scripts of the line as a whole, as Rust types; promotion is in [`promotion`], the
+//! lottery in [`draw`], and those of one token are in [`token_scripts`]. Each header in `lua/queue/` is the contract; nothing here decides anything.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{DeadEntry, PlaceRange, settings, token_scripts};
-use crate::concerts::{Concert, Generation};
+use super::draw::{self, Draw};
+use super::{DeadEntry, PlaceRange, promotion, settings, token_scripts};
+use crate::concerts::Concert;
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
 use crate::words::{Place, UserId};
 
@@ -17,14 +18,17 @@ static SETTLE: LuaScript = LuaScript::new(
 );
 static BOARD: LuaScript = LuaScript::new("queue/board", include_str!("../../lua/queue/board.lua"));
 static ENTER: LuaScript = LuaScript::new("queue/enter", include_str!("../../lua/queue/enter.lua"));
-static PROMOTE: LuaScript = LuaScript::new(
-    "queue/promote",
-    include_str!("../../lua/queue/promote.lua"), //
-);
 
 /// Every script of this slice that is loaded; `queue/settle` is not, it must come before loading.
-pub static SCRIPTS: &[&LuaScript] =
-    &[&BOARD, &ENTER, &PROMOTE, &token_scripts::CLAIM, &token_scripts::LEAVE, &settings::CONFIGURE];
+pub static SCRIPTS: &[&LuaScript] = &[
+    &BOARD,
+    &ENTER,
+    &promotion::PROMOTE,
+    &draw::script::DRAW,
+    &token_scripts::CLAIM,
+    &token_scripts::LEAVE,
+    &settings::CONFIGURE,
+];
 
 /// Makes sure that this Redis gives no number twice.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct Settle<'a> {
     pub concert: &'a Concert,
     /// The highest place known to this server; 0 if none is.
     pub floor: u64,
+    /// The draw that this server remembers, to be written back.
+    pub draw: Option<&'a Draw>,
 }
 
 /// A line after [`Settle`].
@@ -59,7 +65,11 @@ impl ScriptCall for Settle<'_> {
         let keys = &self.concert.keys;
         args.key(&keys.seq).key(&keys.run).key(&keys.dead);
         args.key(&keys.waiting).key(&keys.epoch);
+        args.key(&keys.skipped).key(&keys.draw);
         args.int(self.floor);
+        for (field, value) in self.draw.map(Draw::fields).unwrap_or_default() {
+            args.word(field).text(value);
+        }
     }
 
     fn decode(tag: &str, mut reply: Reply) -> Result<Settled, ReplyFault> {
@@ -121,6 +131,8 @@ pub struct BoardRow {
     pub sold: u64,
     /// Seats held, over all dates.
     pub held: u64,
+    /// The draw of a lottery.
+    pub draw: Option<Draw>,
     /// Dead numbers above the ordinal asked for.
     pub dead: Vec<DeadEntry>,
 }
@@ -136,7 +148,7 @@ impl ScriptCall for ReadBoard<'_> {
         let keys = &self.concert.keys;
         args.key(&keys.run).key(&keys.epoch).key(&keys.seq);
         args.key(&keys.waiting).key(&keys.dead).key(&keys.active);
-        args.key(&keys.settings).key(&keys.stats);
+        args.key(&keys.settings).key(&keys.stats).key(&keys.draw);
         for date in &self.concert.dates {
             args.key(&keys.sold(*date)).key(&keys.held(*date));
         }
@@ -164,6 +176,7 @@ impl ScriptCall for ReadBoard<'_> {
             closes_at: reply.optional_text()?,
             sold: reply.int()?,
             held: reply.int()?,
+            draw: draw::script::draw(reply.list()?)?,
             dead: dead_entries(reply.list()?)?,
         })
     }
@@ -191,6 +204,8 @@ pub struct Enter<'a> {
     pub floor: u64,
     /// The rebuild that this server believes in.
     pub epoch: &'a str,
+    /// Whether the line has a lottery: then nobody gets a place between the opening and the freeze.
+    pub has_draw: bool,
     /// The arrivals in order; `None` is anonymous.
     pub arrivals: &'a [Option<UserId>],
 }
@@ -213,6 +228,8 @@ pub enum EnterOutcome {
     Unsettled,
     /// Nothing changed: the sale is over.
     Closed,
+    /// Nothing changed: who takes part in the lottery must be frozen first.
+    Undrawn,
 }
 
 /// The places of a group.
@@ -251,10 +268,11 @@ impl ScriptCall for Enter<'_> {
         args.key(&keys.group(self.group));
         args.key(&keys.seq).key(&keys.epoch).key(&keys.waiting);
         args.key(&keys.active).key(&keys.users).key(&keys.stats);
-        args.key(&keys.run).key(&keys.settings);
+        args.key(&keys.run).key(&keys.settings).key(&keys.draw);
         args.int(self.floor).text(self.epoch);
         args.millis(Self::ANSWER_KEPT_FOR);
         args.int(self.concert.closes_at_ms());
+        args.int(if self.has_draw { self.concert.opens_at_ms().max(1) } else { 0 });
         for row in self.arrivals.chunk_by(|one, next| one.is_none() && next.is_none()) {
             match row {
                 [Some(user)] => args.int(user.get()),
@@ -267,6 +285,7 @@ impl ScriptCall for Enter<'_> {
         match tag {
             "unsettled" => Ok(EnterOutcome::Unsettled),
             "closed" => Ok(EnterOutcome::Closed),
+            "undrawn" => Ok(EnterOutcome::Undrawn),
             "entered" => Ok(EnterOutcome::Entered(EnteredGroup {
                 now_ms: reply.int()?,
                 before: reply.int()?,
@@ -288,97 +307,6 @@ fn known_arrivals(mut reply: Reply) -> Result<Vec<KnownArrival>, ReplyFault> {
         });
     }
     Ok(known)
-}
-
-/// Lets the next people in.
-#[derive(Debug)]
-pub struct Promote<'a> {
-    /// Whose line.
-    pub concert: &'a Concert,
-    /// What this server has verified.
-    pub generation: &'a Generation,
-    /// The most active tokens, unless the live settings say otherwise.
-    pub capacity: u32,
-    /// The most promotions per second, unless the live settings say otherwise.
-    pub batch: u32,
-    /// How long a promoted token lives until its first use.
-    pub claim_ttl: Duration,
-}
-
-/// What came of [`Promote`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PromoteOutcome {
-    /// The gate is open.
-    Promoted(PromoteTick),
-    /// Paused, not open yet, over or sold out; expired tokens were dropped all the same.
-    Closed(PromoteTick),
-    /// Redis is of another generation than the one verified.
-    NotReady,
-    /// The line must be settled first: this Redis was promoted since.
-    Unsettled,
-}
-
-/// What one call changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PromoteTick {
-    /// People let in.
-    pub promoted: u64,
-    /// Expired tokens dropped.
-    pub expired: u64,
-    /// Live active tokens afterwards.
-    pub active: u64,
-    /// Whether another call could do more at once.
-    pub more: bool,
-}
-
-impl ScriptCall for Promote<'_> {
-    type Outcome = PromoteOutcome;
-
-    fn script() -> &'static LuaScript {
-        &PROMOTE
-    }
-
-    fn write(&self, args: &mut Args) {
-        let keys = &self.concert.keys;
-        args.key(&keys.run).key(&keys.epoch).key(&keys.waiting);
-        args.key(&keys.active).key(&keys.pace).key(&keys.settings);
-        args.key(&keys.stats).key(&keys.dead);
-        for date in &self.concert.dates {
-            args.key(&keys.sold(*date));
-        }
-        args.text(&*self.generation.run);
-        args.text(&*self.generation.epoch);
-        args.int(self.capacity).int(self.batch);
-        args.millis(self.claim_ttl);
-        args.int(self.concert.opens_at_ms()).int(self.concert.closes_at_ms());
-        args.int(self.concert.seats_total());
-        args.text(keys.token_prefix());
-    }
-
-    fn decode(tag: &str, mut reply: Reply) -> Result<PromoteOutcome, ReplyFault> {
-        match tag {
-            "promoted" => {
-                let promoted = reply.int()?;
-                Ok(PromoteOutcome::Promoted(tick(promoted, &mut reply)?))
-            }
-            "closed" => {
-                reply.text()?;
-                Ok(PromoteOutcome::Closed(tick(0, &mut reply)?))
-            }
-            "not_ready" => Ok(PromoteOutcome::NotReady),
-            "unsettled" => Ok(PromoteOutcome::Unsettled),
-            _ => Err(ReplyFault::Tag(tag.to_owned())),
-        }
-    }
-}
-
-fn tick(promoted: u64, reply: &mut Reply) -> Result<PromoteTick, ReplyFault> {
-    Ok(PromoteTick {
-        promoted,
-        expired: reply.int()?,
-        active: reply.int()?,
-        more: reply.int::<u8>()? != 0,
-    })
 }
 
 /// The next field as a place.

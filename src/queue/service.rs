@@ -9,6 +9,8 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::arrivals::{Arrived, Stands};
+use super::draw::Proof;
+use super::draw::proof::PublicDraw;
 use super::line::Line;
 use super::scripts::{ReadBoard, Settled};
 use super::settings::{AuditEntry, Configure, SettingsChange};
@@ -16,7 +18,7 @@ use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
 use super::{
     Board, BoardFacts, OnBoard, Phase, QueueConfig, QueueError, Standing, Token, TokenKeys,
 };
-use crate::concerts::{Concert, Concerts, Gates};
+use crate::concerts::{Concert, Concerts, Gates, Prequeue};
 use crate::redis::{Redis, RedisError, Shard};
 use crate::words::{ConcertId, Place, UserId};
 
@@ -84,7 +86,10 @@ impl Queue {
         user: Option<UserId>,
     ) -> Result<Joined, QueueError> {
         let line = self.line(concert.id);
-        let board = line.board().await?;
+        let mut board = line.board().await?;
+        if concert.prequeue != Prequeue::Fifo {
+            board = Box::pin(before_a_lottery(&line, concert, user, board)).await?;
+        }
         let arrived = match refusal(board.facts()) {
             Some(refusal) => Err(refusal),
             None => line.arrive(concert, user).await,
@@ -185,6 +190,21 @@ impl Queue {
         Err(QueueError::NotYours)
     }
 
+    /// What everybody may know of the pre-line of `concert`.
+    pub async fn proof(&self, concert: &Arc<Concert>) -> Result<Proof, QueueError> {
+        let line = self.line(concert.id);
+        let board = line.board().await?;
+        let facts = board.facts();
+        let draw = facts.draw.as_ref();
+        let seed = draw.and_then(|draw| line.lottery.seed(concert.id, draw));
+        Ok(Proof {
+            concert_id: concert.id.get(),
+            prequeue: draw.map_or("fifo", |_| "lottery").to_owned(),
+            opens_at: facts.settings.opens_at(),
+            draw: draw.map(|draw| PublicDraw::new(draw, seed.as_ref())),
+        })
+    }
+
     /// A board of `concert` that may answer polls now.
     pub async fn board(&self, concert: &Arc<Concert>) -> Result<Arc<Board>, QueueError> {
         self.line(concert.id).board().await
@@ -240,7 +260,8 @@ impl Queue {
         let inner = &self.0;
         let new = || {
             let (redis, concerts) = (inner.redis.clone(), inner.concerts.clone());
-            Arc::new(Line::new(concert, redis, concerts, Arc::clone(&inner.config)))
+            let config = Arc::clone(&inner.config);
+            Arc::new(Line::new(concert, redis, concerts, config, inner.keys.clone()))
         };
         Arc::clone(inner.lines.write().entry(concert).or_insert_with(new))
     }
@@ -329,6 +350,33 @@ impl Queue {
             _ => Err(QueueError::NotReady),
         }
     }
+}
+
+/// What an arrival at a lottery needs: the seed is committed to before anybody comes, and who comes
+/// before the draw has a name, because one person is drawn once.
+async fn before_a_lottery(
+    line: &Arc<Line>,
+    concert: &Concert,
+    user: Option<UserId>,
+    mut board: Arc<Board>,
+) -> Result<Arc<Board>, QueueError> {
+    let may_be_committed = |facts: &BoardFacts| {
+        facts.draw.is_none() && facts.waiting == 0 && facts.phase() == Phase::Before
+    };
+    if may_be_committed(board.facts()) && line.lottery.seen().is_none() {
+        line.advance_draw(concert).await.map_err(QueueError::read)?;
+        board = line.next_board().await?;
+    }
+    let is_frozen =
+        |facts: &BoardFacts| facts.draw.as_ref().is_none_or(|draw| draw.frozen.is_some());
+    if user.is_none() && !is_frozen(board.facts()) {
+        // Nobody is refused by a board that is older than the opening.
+        board = line.next_board().await?;
+        if !is_frozen(board.facts()) {
+            return Err(QueueError::Anonymous);
+        }
+    }
+    Ok(board)
 }
 
 /// Why a line takes nobody in.

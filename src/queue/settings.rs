@@ -102,6 +102,25 @@ impl fmt::Display for Moment {
     }
 }
 
+/// The value of a beacon's round: 16 to 128 hex digits, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeaconValue(String);
+
+impl BeaconValue {
+    /// Takes hex digits of either case.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = (16..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        fits.then(|| Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for BeaconValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// What an operator changes, all in one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsChange {
@@ -117,6 +136,8 @@ pub struct SettingsChange {
     pub opens_at: Change<Moment>,
     /// Nobody arrives or is let in from then on.
     pub closes_at: Change<Moment>,
+    /// The value of the beacon's round that a lottery is bound to. What a draw has taken over stays.
+    pub beacon: Change<BeaconValue>,
 }
 
 impl SettingsChange {
@@ -156,6 +177,7 @@ impl ScriptCall for Configure<'_> {
         write_change(args, "message", &change.message, ToString::to_string);
         write_change(args, "opens_at", &change.opens_at, ToString::to_string);
         write_change(args, "closes_at", &change.closes_at, ToString::to_string);
+        write_change(args, "beacon", &change.beacon, ToString::to_string);
     }
 
     fn decode(tag: &str, _: Reply) -> Result<(), ReplyFault> {
@@ -173,7 +195,7 @@ pub struct AuditEntry {
     at: DateTime<Utc>,
     /// `X-Request-Id` of the request.
     request: String,
-    /// `capacity`, `batch`, `paused`, `message`, `opens_at` or `closes_at`.
+    /// `capacity`, `batch`, `paused`, `message`, `opens_at`, `closes_at` or `beacon`.
     setting: String,
     /// What it was; none if the servers' configuration held.
     before: Option<String>,
@@ -221,6 +243,18 @@ fn write_change<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_beacon_value_is_16_to_128_hex_digits() {
+        for text in ["0123456789abcdef", &"F".repeat(128)] {
+            assert_eq!(BeaconValue::new(text).unwrap().to_string(), text.to_lowercase());
+        }
+        for text in
+            ["", "0123456789abcde", &"0".repeat(129), "0123456789abcdeg", "0123456789abcde "]
+        {
+            assert_eq!(BeaconValue::new(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_message_is_one_line_of_1_to_500_characters() {

@@ -62,7 +62,7 @@ pub enum Status {
 impl Queue {
     pub(super) fn waiting(&self, concert: ConcertId, position: u64, board: &Board) -> Standing {
         let facts = board.facts();
-        let (status, position) = match facts.phase() {
+        let (status, position) = match board.phase() {
             Phase::Closed => (Status::Closed, position),
             _ if facts.is_taken() => (Status::SoldOut { held: facts.held }, position),
             Phase::Before => (before_the_opening(board), position.max(board.waiting())),

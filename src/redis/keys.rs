@@ -67,6 +67,10 @@ pub struct ConcertKeys {
     pub servers: Key,
     /// hash: polls of all servers, and those that each has told of.
     pub polls: Key,
+    /// hash: a lottery's seed, people and progress.
+    pub draw: Key,
+    /// zset: `<from>-<to>`, numbers that were never given → to.
+    pub skipped: Key,
 }
 
 impl ConcertKeys {
@@ -91,6 +95,8 @@ impl ConcertKeys {
             series: key("series"),
             servers: key("servers"),
             polls: key("polls"),
+            draw: key("draw"),
+            skipped: key("skipped"),
             tag,
         }
     }

@@ -27,6 +27,7 @@ mod faults;
 #[path = "../faults/history.rs"]
 mod history;
 mod logs;
+mod lottery;
 mod metrics;
 mod models;
 mod opening;

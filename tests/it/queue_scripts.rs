@@ -18,7 +18,8 @@ async fn line() -> Line {
 }
 
 async fn enter_as(line: &Line, group: Uuid, users: &[Option<UserId>]) -> EnterOutcome {
-    let call = Enter { concert: &line.concert, group, floor: 0, epoch: EPOCH, arrivals: users };
+    let (concert, arrivals) = (&line.concert, users);
+    let call = Enter { concert, group, floor: 0, epoch: EPOCH, has_draw: false, arrivals };
     line.server.redis.run(&call).await.expect("an answer")
 }
 
@@ -50,7 +51,7 @@ async fn settling_starts_a_new_line_at_the_clock_and_leaves_a_settled_one_alone(
     assert!(age_us < 60_000_000, "the line began {age_us} µs ago");
 
     let before = line.dump().await;
-    let settle = Settle { concert: &line.concert.clone(), floor: 1 };
+    let settle = Settle { concert: &line.concert.clone(), floor: 1, draw: None };
     let settled = line.server.redis.run_unloaded(&settle).await.expect("an answer");
     assert!(!settled.changed);
     assert_eq!(settled.epoch.as_deref(), Some(EPOCH));
@@ -69,8 +70,11 @@ async fn settling_on_another_process_or_below_the_floor_skips_what_may_have_been
     line.say(&format!("SET {} {old}", keys.seq)).await;
     line.say(&format!("SET {} another-process", keys.run)).await;
     let concert = line.concert.clone();
-    let settle =
-        |floor: i64| Settle { concert: &concert, floor: u64::try_from(floor).expect("a place") };
+    let settle = |floor: i64| Settle {
+        concert: &concert,
+        floor: u64::try_from(floor).expect("a place"),
+        draw: None,
+    };
 
     let first = line.server.redis.run_unloaded(&settle(0)).await.expect("an answer");
     assert!(first.changed);
@@ -139,6 +143,7 @@ async fn an_arrival_is_refused_until_the_line_is_settled_and_rebuilt() {
         group: Uuid::new_v4(),
         floor,
         epoch,
+        has_draw: false,
         arrivals: &[None],
     };
     let redis = line.server.redis.clone();

@@ -98,6 +98,7 @@ impl Line {
                 promoted: self.promoted,
                 sold: 0,
                 held: 0,
+                draw: None,
                 seats: 50,
                 settings: LineSettings {
                     capacity: 1000,
@@ -110,6 +111,7 @@ impl Line {
             },
             dead: newer().take(limit).map(entry).collect(),
             dead_complete: newer().count() <= limit,
+            order: None,
         }
     }
 }

@@ -168,8 +168,10 @@ static CAPACITY: Protection = patched_out(
         "math.floor(credit)",
     )],
 );
-static ORDER: Protection =
-    patched_out("order-of-the-line", &[lua("lua/queue/promote.lua", "'ZPOPMIN'", "'ZPOPMAX'")]);
+static ORDER: Protection = patched_out(
+    "order-of-the-line",
+    &[lua("lua/queue/promote.lua", "waiting, 0, most - 1", "waiting, -most, -1")],
+);
 static ONE_PLACE: Protection = patched_out(
     "one-place-per-user",
     &[lua(

@@ -49,7 +49,7 @@ const NO_VALUES: &[&str] = &[
 fn takes(name: &str, value: &str) -> bool {
     match name {
         "paused" => value == "true",
-        "capacity" | "batch" | "opensAt" | "closesAt" => value == "null",
+        "capacity" | "batch" | "opensAt" | "closesAt" | "beacon" => value == "null",
         "message" => ["null", "\"\"", "\"1\""].contains(&value),
         _ => false,
     }

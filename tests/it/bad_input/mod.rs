@@ -71,6 +71,7 @@ const ROUTES: &[Route] = &[
     Route { token_by_query: true, ..route("GET", "/user/token/status", Takes::Query) },
     Route { token_by_query: true, ..route("GET", "/user/token/events", Takes::Query) },
     Route { token_by_query: true, ..route("DELETE", "/user/token", Takes::Query) },
+    Route { token: false, ..route("GET", "/concert/{id}/fairness", Takes::Nothing) },
     Route { fields: &["concertId"], ..route("GET", "/concert/available-dates", Takes::Query) },
     Route {
         fields: &["concertId", "concertDate"],
@@ -113,7 +114,16 @@ const ROUTES: &[Route] = &[
     Route { token: false, ..route("GET", "/readyz", Takes::Nothing) },
     Route { token: false, ..route("GET", "/admin/concerts", Takes::Nothing) },
     Route {
-        fields: &["concertId", "capacity", "batch", "paused", "message", "opensAt", "closesAt"],
+        fields: &[
+            "concertId",
+            "capacity",
+            "batch",
+            "paused",
+            "message",
+            "opensAt",
+            "closesAt",
+            "beacon",
+        ],
         required: &["concertId"],
         token: false,
         ..route("PATCH", "/admin/concerts", Takes::Body)
@@ -251,6 +261,7 @@ impl Stage {
             "paused" => json!(true),
             "message" => json!("soon"),
             "opensAt" => json!("now"),
+            "beacon" => json!("0123456789abcdef"),
             "closesAt" => json!("2099-12-01T20:00:00+09:00"),
             "reservationId" => json!(self.reservation),
             "ownedBefore" => json!("01890a5d-ac96-774b-bcce-b302099a8057"),

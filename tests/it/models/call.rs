@@ -1,6 +1,7 @@
 //! Calls of scripts with all their arguments, as plain data: kept, repeated, and given to the model
 //! and to Redis alike.
 
+use onsale::queue::draw::{Order, Seed, Segments};
 use uuid::Uuid;
 
 /// The dates of the concert; the first is past for ever.
@@ -28,11 +29,12 @@ pub const STEP: i64 = 2;
 
 #[derive(Debug, Clone)]
 pub enum Call {
-    Settle { floor: u64 },
+    Settle { floor: u64, draw: Option<Drawn> },
     Board { after: u64, limit: usize },
     Sample { server: usize, polls: u64 },
     Configure { changes: Vec<(&'static str, u32)> },
-    Enter { group: Uuid, floor: u64, epoch: String, arrivals: Vec<Option<u64>> },
+    Enter(Arrivals),
+    Draw { id: Uuid, round: bool, early: bool },
     Promote(Terms),
     Claim { place: u64, user: Option<u64> },
     Leave { place: u64, user: Option<u64>, asker: Option<u64>, version: Uuid },
@@ -52,6 +54,18 @@ pub enum Call {
 }
 
 #[derive(Debug, Clone)]
+pub struct Arrivals {
+    pub group: Uuid,
+    pub floor: u64,
+    pub epoch: String,
+    pub who: Vec<Option<u64>>,
+    /// The server knows of a lottery.
+    pub has_draw: bool,
+    /// The sale is not open yet.
+    pub early: bool,
+}
+
+#[derive(Debug, Clone)]
 pub struct Terms {
     pub run: String,
     pub epoch: String,
@@ -59,6 +73,37 @@ pub struct Terms {
     pub batch: u32,
     /// The sale is not open yet.
     pub early: bool,
+    /// Id, segments and cursor of the draw, as the server knows it.
+    pub drawn: Option<(Uuid, String, u64)>,
+}
+
+/// A lottery. Its seal is always the same, and so is the seed of its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    pub id: Uuid,
+    pub round: bool,
+    pub committed: i64,
+    pub frozen: Option<Frozen>,
+    pub cursor: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frozen {
+    pub segments: String,
+    pub at: i64,
+    pub value: Option<String>,
+}
+
+/// What draws with a beacon are bound to.
+pub const ROUND: &str = "a round";
+/// Of every draw.
+pub const COMMITMENT: [u8; 32] = [1; 32];
+pub const SEALED: [u8; 32] = [2; 32];
+
+/// The order of these people.
+pub fn order_of(segments: &str) -> Order {
+    let segments = Segments::parse(segments).expect("segments");
+    Order::draw(&Seed::new([7; 32]), segments)
 }
 
 #[derive(Debug, Clone)]
@@ -90,7 +135,8 @@ impl Call {
             Self::Board { .. } => "queue/board",
             Self::Sample { .. } => "ops/sample",
             Self::Configure { .. } => "queue/configure",
-            Self::Enter { .. } => "queue/enter",
+            Self::Enter(_) => "queue/enter",
+            Self::Draw { .. } => "queue/draw",
             Self::Promote(_) => "queue/promote",
             Self::Claim { .. } => "queue/claim",
             Self::Leave { .. } => "queue/leave",

@@ -16,6 +16,7 @@
 //! list of steps that it found.
 
 mod call;
+mod draw_rules;
 mod model;
 mod payment_rules;
 mod queue_rules;
@@ -59,7 +60,7 @@ impl<'a> Machine<'a> {
         world.begin("epoch-0", FIRST_SEQ).await;
         let (ids, calls, reached) = (Ids(1000), Vec::new(), BTreeSet::new());
         let mut machine = Self { world, model, ids, calls, reached };
-        machine.call(&Call::Settle { floor: 0 }).await;
+        machine.call(&Call::Settle { floor: 0, draw: None }).await;
         machine
     }
 
@@ -97,9 +98,10 @@ impl<'a> Machine<'a> {
         self.reached.insert(format!("{} {tag}", call.script()));
         self.compare(&format!("{call:?}")).await;
         if let Call::Promote(terms) = call {
+            let in_service = |place: &u64| self.model.in_service(*place);
             let promoted = waiting.keys().filter(|place| !self.model.waiting.contains_key(place));
-            let last = promoted.max().copied().unwrap_or(0);
-            let next = self.model.waiting.keys().next().copied().unwrap_or(u64::MAX);
+            let last = promoted.map(in_service).max().unwrap_or(0);
+            let next = self.model.waiting.keys().map(in_service).min().unwrap_or(u64::MAX);
             assert!(last < next, "{last} was let in before {next}");
             let knob = self.model.settings.get("capacity").and_then(|text| text.parse().ok());
             let capacity = knob.filter(|n| *n <= 10_000_000).unwrap_or(terms.capacity as usize);
@@ -120,18 +122,26 @@ impl<'a> Machine<'a> {
             Step::LoseEpoch => model.epoch = None,
             Step::LoseSeq => model.seq = None,
             Step::AnotherProcess => "none".clone_into(&mut model.run),
+            Step::LoseDraw => model.draw = None,
+            Step::LoseFreeze => {
+                let Some(draw) = &mut model.draw else { return };
+                (draw.frozen, draw.cursor) = (None, 0);
+            }
             Step::RollBack { at: aim } => {
                 at = aim.place(model);
                 let Some(token) = model.live(at).filter(|token| token.claimed == 0) else { return };
                 let owner = token.owner;
                 model.active.remove(&at);
                 model.waiting.insert(at, owner);
+                model.roll_back_the_cursor(at);
                 member = owner.map_or(at.to_string(), |owner| format!("{at}:{owner}"));
             }
             // Nothing to release, to cancel, to pay or to repeat.
             _ => return,
         }
-        self.world.happen(step, at, &member).await;
+        let cursor = self.model.draw.as_ref().filter(|draw| draw.frozen.is_some());
+        let cursor = cursor.map(|draw| draw.cursor);
+        self.world.happen(step, at, &member, cursor).await;
         self.compare(&format!("{step:?}")).await;
     }
 
@@ -227,6 +237,13 @@ fn the_line_does_what_its_model_says() {
 }
 
 #[test]
+fn a_lottery_does_what_its_model_says() {
+    for round in [false, true] {
+        run(cases(150), &step::before_a_lottery(round), &step::case(step::lottery()));
+    }
+}
+
+#[test]
 fn seats_do_what_their_model_says() {
     run(cases(300), &step::inside(), &step::case(of_seats()));
 }
@@ -245,9 +262,12 @@ fn a_whole_journey_does_what_its_model_says() {
 #[test]
 fn every_answer_of_every_script_is_reached_by_a_model() {
     let mut reached = BTreeSet::new();
-    for (first, steps) in
-        [(Vec::new(), of_the_line()), (step::inside(), of_seats()), (step::inside(), of_payments())]
-    {
+    for (first, steps) in [
+        (Vec::new(), of_the_line()),
+        (step::before_a_lottery(true), step::lottery()),
+        (step::inside(), of_seats()),
+        (step::inside(), of_payments()),
+    ] {
         reached.extend(run(always_the_same(CASES_OF_ANSWERS), &first, &step::case(steps)));
     }
     assert_eq!(reached, promised());

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::call::{Call, DAYS, PRICE, SEATS_MAX};
+use super::call::{Call, DAYS, Drawn, PRICE, SEATS_MAX};
+use super::draw_rules::draw_fields;
 
 /// Everything of a concert. Times are in units, see the module doc.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,11 @@ pub struct Model {
     /// Ordinal → places.
     pub dead: BTreeMap<u64, (u64, u64)>,
     pub active: BTreeMap<u64, Token>,
+    pub draw: Option<Drawn>,
+    /// Ranges that were never given, by their last number.
+    pub skipped: BTreeMap<u64, u64>,
+    /// The draw as a server saw it last.
+    pub remembered: Option<Drawn>,
     pub users: BTreeMap<u64, u64>,
     pub groups: BTreeMap<Uuid, Group>,
     pub pace: Option<Pace>,
@@ -99,13 +105,15 @@ impl Model {
     /// What the script must answer; the model changes as Redis must.
     pub fn answer(&mut self, call: &Call) -> String {
         match call.clone() {
-            Call::Settle { floor } => self.settle(floor),
+            Call::Settle { floor, draw } => {
+                self.write_back(draw.as_ref());
+                self.settle(floor)
+            }
             Call::Board { after, limit } => self.board(after, limit),
             Call::Sample { server, polls } => self.sample(server, polls),
             Call::Configure { changes } => self.configure(&changes),
-            Call::Enter { group, floor, epoch, arrivals } => {
-                self.enter(group, (floor, &epoch), &arrivals)
-            }
+            Call::Enter(arrivals) => self.enter(&arrivals),
+            Call::Draw { id, round, early } => self.advance_draw(id, round, early),
             Call::Promote(terms) => self.promote(&terms),
             Call::Claim { place, user } => self.claim(place, user),
             Call::Leave { place, user, asker, version } => self.leave(place, user, asker, version),
@@ -254,6 +262,12 @@ impl Model {
                 put(format!("token:{place}"), value);
                 put(format!("token:{place} ends"), token.ends.to_string());
             }
+        }
+        for (last, first) in &self.skipped {
+            put(format!("skipped {first}-{last}"), last.to_string());
+        }
+        for (field, value) in self.draw.iter().flat_map(draw_fields) {
+            put(format!("draw {field}"), value);
         }
         for (user, place) in &self.users {
             put(format!("users {user}"), place.to_string());

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use onsale::queue::PlaceRange;
 use uuid::Uuid;
 
-use super::call::{ACTIVE_TTL, CLAIM_TTL, DAYS, SEATS, SESSION_MAX, STEP, Terms};
+use super::call::{ACTIVE_TTL, Arrivals, CLAIM_TTL, DAYS, SEATS, SESSION_MAX, STEP, Terms};
+use super::draw_rules::draw_shown;
 use super::model::{Group, Model, Pace, Token};
 use crate::support::line::place;
 
@@ -24,6 +25,7 @@ impl Model {
             let fresh = last.max(floor) + JUMP;
             if last > 0 {
                 self.bury((last + 1, fresh));
+                self.skipped.insert(fresh, last + 1);
             }
             self.seq = Some(fresh);
             self.run.clone_from(&self.process);
@@ -31,13 +33,16 @@ impl Model {
         format!("settled {} {} {:?} {:?}", self.run, !settled, self.epoch, self.seq)
     }
 
-    pub fn board(&self, after: u64, limit: usize) -> String {
+    pub fn board(&mut self, after: u64, limit: usize) -> String {
+        if self.draw.is_some() {
+            self.remembered.clone_from(&self.draw);
+        }
         let range = |(first, last): &(u64, u64)| PlaceRange::new(place(*first), place(*last));
         let dead = self.dead.range(after + 1..).take(limit);
         let dead: Vec<_> = dead.map(|(ordinal, places)| (*ordinal, range(places))).collect();
         let knob = |name: &str| self.settings.get(name);
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {dead:?}",
             self.now,
             self.run,
             self.epoch,
@@ -54,6 +59,7 @@ impl Model {
             knob("closes_at"),
             self.sold.len(),
             self.holds.values().filter(|hold| hold.deadline > self.now).count(),
+            draw_shown(self.draw.as_ref()),
         )
     }
 
@@ -118,27 +124,33 @@ impl Model {
         closes_at.and_then(|text| self.has_passed(text)) == Some(true)
     }
 
-    pub fn enter(
-        &mut self,
-        group: Uuid,
-        (floor, epoch): (u64, &str),
-        arrivals: &[Option<u64>],
-    ) -> String {
+    /// Whether the sale is open, for a server whose catalogue says so unless it is `early`.
+    pub fn has_opened(&self, early: bool) -> bool {
+        let opened = self.settings.get("opens_at").and_then(|text| self.has_passed(text));
+        opened.unwrap_or(!early)
+    }
+
+    pub fn enter(&mut self, arrivals: &Arrivals) -> String {
+        let Arrivals { group, floor, ref epoch, ref who, has_draw, early } = *arrivals;
         if let Some(answered) = self.groups.get(&group) {
             return answered.answer.clone();
         }
         let Some(last) = self.seq.filter(|seq| *seq >= floor) else {
             return "unsettled".into();
         };
-        if self.epoch.as_deref() != Some(epoch) || self.run != self.process {
+        if self.epoch.as_ref() != Some(epoch) || self.run != self.process {
             return "unsettled".into();
         }
         if self.is_closed() {
             return "closed".into();
         }
+        let is_sealed = self.draw.as_ref().is_some_and(|draw| draw.frozen.is_none());
+        if has_draw && is_sealed && self.has_opened(early) {
+            return "undrawn".into();
+        }
         let before = self.waiting.len();
         let (mut next, mut known, mut over) = (last, Vec::new(), BTreeSet::new());
-        for (index, user) in arrivals.iter().enumerate() {
+        for (index, user) in who.iter().enumerate() {
             let standing = user.and_then(|user| self.standing(user));
             if let Some((place, expires)) = standing {
                 known.push((index, place, expires));
@@ -185,13 +197,20 @@ impl Model {
         self.count("expired", expired);
         let live = self.active.len();
         let sold_out = self.sold.len() == SEATS as usize * DAYS.len();
-        let opened = self.settings.get("opens_at").and_then(|text| self.has_passed(text));
         if self.settings.get("paused").is_some_and(|paused| paused == "1")
-            || !opened.unwrap_or(!terms.early)
+            || !self.has_opened(terms.early)
             || self.is_closed()
             || sold_out
         {
             return format!("closed {expired} {live}");
+        }
+        let in_draw = self.is_in_draw();
+        let known = terms
+            .drawn
+            .as_ref()
+            .filter(|(id, ..)| self.draw.as_ref().is_some_and(|draw| draw.id == *id));
+        if self.draw.is_some() && (self.drawn().is_none() || (in_draw && known.is_none())) {
+            return format!("undrawn {expired} {live}");
         }
         let knob = |name: &str, otherwise| {
             let number = self.settings.get(name).and_then(|text| text.parse::<u32>().ok());
@@ -203,20 +222,31 @@ impl Model {
         let earned = if kept.at < self.now { batch } else { 0 };
         let credit = batch.min(kept.credit + earned);
         let wanted = (credit as usize).min((capacity as usize).saturating_sub(live));
-        let mut count = 0;
-        while count < wanted {
-            let Some((place, owner)) = self.waiting.pop_first() else { break };
+        let next: Vec<u64> = if in_draw {
+            self.next_in_draw(wanted, known.map_or(0, |(_, _, start)| *start))
+        } else {
+            self.waiting.keys().take(wanted).copied().collect()
+        };
+        let people = self.people();
+        if let Some(draw) = self.draw.as_mut().filter(|_| !in_draw) {
+            draw.cursor = people;
+        }
+        let count = next.len();
+        for place in next {
+            let owner = self.waiting.remove(&place).expect("waits");
             let ends = self.now + CLAIM_TTL;
             self.active.insert(place, Token { owner, claimed: 0, promoted: self.now, ends });
-            count += 1;
         }
+        let cursor = self.draw.as_ref().map_or(0, |draw| draw.cursor);
         let spent = u32::try_from(count).expect("a few");
         self.pace = Some(Pace { at: self.now + 1, credit: credit - spent });
         self.count("promoted", count);
         let head = self.waiting.keys().next().copied().unwrap_or(u64::MAX);
         let newest = self.dead.keys().next_back().copied();
-        self.dead.retain(|ordinal, (_, last)| Some(*ordinal) == newest || *last >= head);
-        format!("promoted {count} {expired} {}", live + count)
+        if cursor == people {
+            self.dead.retain(|ordinal, (_, last)| Some(*ordinal) == newest || *last >= head);
+        }
+        format!("promoted {count} {expired} {} {cursor}", live + count)
     }
 
     pub fn claim(&mut self, place: u64, user: Option<u64>) -> String {
@@ -307,6 +337,7 @@ pub fn setting_text(setting: &str, value: u32) -> Option<String> {
     match (setting, value) {
         ("paused", _) => Some((value % 2).to_string()),
         (_, 0) => None,
+        ("beacon", _) => Some(format!("{value:016x}")),
         ("message", _) => Some(format!("message-{value}")),
         ("opens_at" | "closes_at", 1) => Some("now".to_owned()),
         ("opens_at" | "closes_at", 2) => Some(LATER.to_owned()),

@@ -8,11 +8,12 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use uuid::Uuid;
 
-use super::call::{Call, HoldRequest, ReleaseRequest, SEATS, Terms};
+use super::call::{Arrivals, Call, HoldRequest, ReleaseRequest, SEATS, Terms};
 use super::model::Model;
 
 /// What an operator may change.
-const SETTINGS: &[&str] = &["capacity", "batch", "paused", "message", "opens_at", "closes_at"];
+const SETTINGS: &[&str] =
+    &["capacity", "batch", "paused", "message", "opens_at", "closes_at", "beacon"];
 
 /// One step, and whether its call is made twice.
 #[derive(Debug, Clone)]
@@ -32,10 +33,17 @@ pub enum Step {
     /// User numbers; 0 is anonymous.
     Arrive {
         who: Vec<u64>,
+        early: bool,
         belief: Belief,
     },
     Settle {
         floor: Floor,
+        remembers: bool,
+    },
+    /// A draw of a new id, if there is none; the server's catalogue may say that it is open.
+    Draw {
+        round: bool,
+        early: bool,
     },
     ReadBoard {
         after: u64,
@@ -54,6 +62,7 @@ pub enum Step {
         capacity: u32,
         batch: u32,
         early: bool,
+        knows: Knows,
         belief: Belief,
     },
     /// 0 claims for nobody but the token's own user.
@@ -134,6 +143,9 @@ pub enum Step {
     LoseEpoch,
     LoseSeq,
     AnotherProcess,
+    LoseDraw,
+    /// What was written since the opening.
+    LoseFreeze,
     /// A failover forgets a promotion.
     RollBack {
         at: Aim,
@@ -146,6 +158,16 @@ pub enum Belief {
     Right,
     OtherEpoch,
     OtherRun,
+}
+
+/// What the caller knows of the draw.
+#[derive(Debug, Clone, Copy)]
+pub enum Knows {
+    Nothing,
+    Where,
+    /// It believes so many ranks more, or fewer, to be done.
+    Wrong(i8),
+    Another,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -225,6 +247,17 @@ impl Now<'_> {
         Some(user).filter(|user| *user > 0).or_else(|| self.owner(place))
     }
 
+    fn draw_as(&mut self, knows: Knows) -> Option<(Uuid, String, u64)> {
+        let draw = self.model.draw.as_ref()?;
+        let segments = draw.frozen.as_ref()?.segments.clone();
+        Some(match knows {
+            Knows::Nothing => return None,
+            Knows::Where => (draw.id, segments, draw.cursor),
+            Knows::Wrong(by) => (draw.id, segments, draw.cursor.saturating_add_signed(by.into())),
+            Knows::Another => (self.ids.fresh(), segments, draw.cursor),
+        })
+    }
+
     /// Run and epoch.
     fn believed(&self, belief: Belief) -> (String, String) {
         let (run, epoch) = (self.model.run.clone(), self.model.epoch.clone());
@@ -251,6 +284,8 @@ impl Step {
             | Self::LoseEpoch
             | Self::LoseSeq
             | Self::AnotherProcess
+            | Self::LoseDraw
+            | Self::LoseFreeze
             | Self::RollBack { .. } => None,
             _ => self
                 .queue_call(now)
@@ -262,14 +297,17 @@ impl Step {
     /// Of the waiting line.
     fn queue_call(&self, now: &mut Now) -> Option<Call> {
         Some(match self {
-            Self::Arrive { who, belief } => Call::Enter {
+            Self::Arrive { who, early, belief } => Call::Enter(Arrivals {
                 group: now.ids.fresh(),
                 floor: now.model.highest + u64::from(*belief == Belief::OtherRun),
                 epoch: now.believed(*belief).1,
-                arrivals: who.iter().map(|user| Some(*user).filter(|user| *user > 0)).collect(),
-            },
+                who: who.iter().map(|user| Some(*user).filter(|user| *user > 0)).collect(),
+                has_draw: now.model.remembered.is_some(),
+                early: *early,
+            }),
             // Nobody settles a line that lost its counter without knowing its numbers: see D4.
-            Self::Settle { floor } => Call::Settle {
+            Self::Settle { floor, remembers } => Call::Settle {
+                draw: now.model.remembered.clone().filter(|_| *remembers),
                 floor: match floor {
                     Floor::Nothing if now.model.seq.is_some() => 0,
                     Floor::Nothing | Floor::Known => now.model.highest,
@@ -279,10 +317,14 @@ impl Step {
             Self::ReadBoard { after, limit } => Call::Board { after: *after, limit: *limit },
             Self::Sample { server, polls } => Call::Sample { server: *server, polls: *polls },
             Self::Configure { changes } => Call::Configure { changes: changes.clone() },
-            Self::Promote { capacity, batch, early, belief } => {
+            Self::Draw { round, early } => {
+                Call::Draw { id: now.ids.fresh(), round: *round, early: *early }
+            }
+            Self::Promote { capacity, batch, early, knows, belief } => {
                 let (run, epoch) = now.believed(*belief);
                 let (capacity, batch, early) = (*capacity, *batch, *early);
-                Call::Promote(Terms { run, epoch, capacity, batch, early })
+                let drawn = now.draw_as(*knows);
+                Call::Promote(Terms { run, epoch, capacity, batch, early, drawn })
             }
             Self::Claim { at, user } => {
                 let place = at.place(now.model);
@@ -445,16 +487,20 @@ pub fn line() -> BoxedStrategy<Step> {
     let floor =
         prop_oneof![2 => Just(Floor::Nothing), 2 => Just(Floor::Known), 1 => Just(Floor::Higher)];
     prop_oneof![
-        6 => (vec(prop_oneof![1 => Just(0_u64), 2 => 1..=4_u64], 1..=5), belief())
-            .prop_map(|(who, belief)| Step::Arrive { who, belief }),
-        1 => floor.prop_map(|floor| Step::Settle { floor }),
+        6 => (vec(prop_oneof![1 => Just(0_u64), 2 => 1..=4_u64], 1..=5), early(), belief())
+            .prop_map(|(who, early, belief)| Step::Arrive { who, early, belief }),
+        1 => (floor, any::<bool>())
+            .prop_map(|(floor, remembers)| Step::Settle { floor, remembers }),
+        1 => (prop::bool::weighted(0.3), early()).prop_map(|(round, early)| Step::Draw { round, early }),
         2 => (0..4_u64, 1..4_usize).prop_map(|(after, limit)| Step::ReadBoard { after, limit }),
         1 => (subsequence(SETTINGS.to_vec(), 1..=4), 0..4_u32).prop_map(|(settings, value)| {
             let changes = settings.into_iter().map(|setting| (setting, value)).collect();
             Step::Configure { changes }
         }),
-        6 => (0..6_u32, 0..5_u32, prop::bool::weighted(0.05), belief()).prop_map(
-            |(capacity, batch, early, belief)| Step::Promote { capacity, batch, early, belief }
+        6 => (0..6_u32, 0..5_u32, prop::bool::weighted(0.05), knows(), belief()).prop_map(
+            |(capacity, batch, early, knows, belief)| {
+                Step::Promote { capacity, batch, early, knows, belief }
+            }
         ),
         6 => (aim(), somebody()).prop_map(|(at, user)| Step::Claim { at, user }),
         4 => leaving(),
@@ -467,6 +513,50 @@ pub fn line() -> BoxedStrategy<Step> {
         1 => Just(Step::AnotherProcess),
     ]
     .boxed()
+}
+
+/// Steps of a line that begins with a lottery: few of them, so that it is drawn and goes on.
+pub fn lottery() -> BoxedStrategy<Step> {
+    prop_oneof![
+        4 => (vec(prop_oneof![1 => Just(0_u64), 2 => 1..=4_u64], 1..=5), early())
+            .prop_map(|(who, early)| Step::Arrive { who, early, belief: Belief::Right }),
+        3 => early().prop_map(|early| Step::Draw { round: false, early }),
+        8 => (0..6_u32, 0..5_u32, knows()).prop_map(|(capacity, batch, knows)| Step::Promote {
+            capacity, batch, early: false, knows, belief: Belief::Right
+        }),
+        2 => (Just(0), 1..4_usize).prop_map(|(after, limit)| Step::ReadBoard { after, limit }),
+        3 => (prop_oneof![1 => (0..4_usize).prop_map(Aim::Active), 2 => (0..4_usize).prop_map(Aim::Waiting)])
+            .prop_map(|at| Step::Leave { at, asker: 0, knows: true }),
+        1 => (1..3_u32).prop_map(|value| Step::Configure { changes: vec![("beacon", value)] }),
+        1 => (0..3_u32).prop_map(|value| Step::Configure { changes: vec![("opens_at", value)] }),
+        1 => Just(Step::Settle { floor: Floor::Higher, remembers: true }),
+        1 => prop_oneof![Just(Step::LoseDraw), Just(Step::LoseFreeze), Just(Step::AnotherProcess)],
+        1 => aim().prop_map(|at| Step::RollBack { at }),
+        3 => Just(Step::Pass { steps: 1 }),
+    ]
+    .boxed()
+}
+
+/// A lottery that is committed to, and the first who come to it.
+pub fn before_a_lottery(round: bool) -> Vec<Step> {
+    let (early, belief) = (true, Belief::Right);
+    vec![
+        Step::Draw { round, early },
+        Step::Arrive { who: vec![1, 2, 3, 4, 5, 6, 7, 8], early, belief },
+    ]
+}
+
+fn early() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.6)
+}
+
+fn knows() -> impl Strategy<Value = Knows> {
+    prop_oneof![
+        8 => Just(Knows::Where),
+        1 => Just(Knows::Nothing),
+        1 => Just(Knows::Another),
+        2 => (-3..3_i8).prop_map(Knows::Wrong),
+    ]
 }
 
 /// Steps about seats.
@@ -526,8 +616,14 @@ pub fn case(steps: BoxedStrategy<Step>) -> impl Strategy<Value = Vec<Act>> {
 /// Four people who are inside: three named, one anonymous.
 pub fn inside() -> Vec<Step> {
     let mut steps = vec![
-        Step::Arrive { who: vec![1, 2, 0, 3], belief: Belief::Right },
-        Step::Promote { capacity: 4, batch: 4, early: false, belief: Belief::Right },
+        Step::Arrive { who: vec![1, 2, 0, 3], early: false, belief: Belief::Right },
+        Step::Promote {
+            capacity: 4,
+            batch: 4,
+            early: false,
+            knows: Knows::Nothing,
+            belief: Belief::Right,
+        },
     ];
     steps.extend((0..4).map(|n| Step::Claim { at: Aim::Active(n), user: 0 }));
     steps

@@ -11,10 +11,14 @@ use onsale::ops::scripts::TakeSample;
 use onsale::payments::rebuild::{Rebuild, SealRebuild, TakeRebuild, Taken};
 use onsale::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
 use onsale::payments::{Payment, PaymentSeat};
-use onsale::queue::scripts::{Enter, EnterOutcome, Promote, PromoteOutcome, ReadBoard, Settle};
+use onsale::queue::draw::script::{AdvanceDraw, DrawOutcome};
+use onsale::queue::draw::seal::Terms as DrawTerms;
+use onsale::queue::draw::{Draw, Frozen, Seal, Segments};
+use onsale::queue::promotion::{DrawnFrom, Promote, PromoteOutcome, PromoteTick};
+use onsale::queue::scripts::{Enter, EnterOutcome, ReadBoard, Settle};
 use onsale::queue::settings::Configure;
 use onsale::queue::token_scripts::{Claim, ClaimOutcome, Leave, LeaveOutcome};
-use onsale::queue::{Change, Message, Moment, SettingsChange};
+use onsale::queue::{BeaconValue, Change, Message, Moment, SettingsChange};
 use onsale::redis::{LuaScript, Redis, RedisConfig, ScriptCall};
 use onsale::seats::scripts::{
     CorrectOutcome, CorrectSold, HoldOutcome, HoldSeats, HoldTerms, ReadDates, ReadHolds,
@@ -25,8 +29,9 @@ use onsale::words::{Place, SeatNumber, UserId, Won};
 use uuid::Uuid;
 
 use super::call::{
-    ACTIVE_TTL, CLAIM_TTL, Call, DAYS, EXTENSION, HARD_EXTRA, HOLD_TTL, HoldRequest, LEASE, LOCK,
-    PRICE, ReleaseRequest, SEATS, SEATS_MAX, SESSION_MAX, STEP, TOKEN_EXTRA, Terms,
+    self, ACTIVE_TTL, Arrivals, CLAIM_TTL, COMMITMENT, Call, DAYS, EXTENSION, HARD_EXTRA, HOLD_TTL,
+    HoldRequest, LEASE, LOCK, PRICE, ROUND, ReleaseRequest, SEALED, SEATS, SEATS_MAX, SESSION_MAX,
+    STEP, TOKEN_EXTRA, Terms, order_of,
 };
 use super::model::State;
 use super::queue_rules::setting_text;
@@ -60,6 +65,11 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
     redis.call('SET', key, (string.gsub(redis.call('GET', key), '%d+$', earlier)), 'KEEPTTL')
   elseif kind == 'pace' then
     redis.call('HSET', key, 'at', earlier(redis.call('HGET', key, 'at')))
+  elseif kind == 'draw' then
+    for _, field in ipairs({ 'committed_ms', 'frozen_ms' }) do
+      local at = redis.call('HGET', key, field)
+      if at then redis.call('HSET', key, field, earlier(at)) end
+    end
   elseif kind == 'settings' then
     for _, field in ipairs({ 'opens_at', 'closes_at' }) do
       local at = tonumber(redis.call('HGET', key, field) or nil)
@@ -140,7 +150,8 @@ impl World {
             let (redis, concert, floor) = (settling.clone(), line.clone(), known.clone());
             async move {
                 let floor = floor.load(Ordering::Relaxed);
-                redis.run_unloaded(&Settle { concert: &concert, floor }).await.map(|_| ())
+                let settle = Settle { concert: &concert, floor, draw: None };
+                redis.run_unloaded(&settle).await.map(|_| ())
             }
             .boxed()
         });
@@ -188,7 +199,9 @@ impl World {
     }
 
     /// A step that is no call of a script.
-    pub async fn happen(&mut self, step: &Step, at: u64, member: &str) {
+    ///
+    /// `cursor`: how far the draw is then.
+    pub async fn happen(&mut self, step: &Step, at: u64, member: &str, cursor: Option<u64>) {
         let keys = self.concert.keys.clone();
         match step {
             Step::Pass { steps } => {
@@ -207,6 +220,14 @@ impl World {
                 self.raw.say(&format!("ZREM {} {at}", keys.active)).await;
                 self.raw.say(&format!("DEL {}", keys.token(place(at)))).await;
                 self.raw.say(&format!("ZADD {} {at} {member}", keys.waiting)).await;
+                if let Some(cursor) = cursor {
+                    self.raw.say(&format!("HSET {} cursor {cursor}", keys.draw)).await;
+                }
+            }
+            Step::LoseDraw => drop(self.raw.say(&format!("DEL {}", keys.draw)).await),
+            Step::LoseFreeze => {
+                let fields = "segments people last frozen_ms cursor value";
+                self.raw.say(&format!("HDEL {} {fields}", keys.draw)).await;
             }
             other => unreachable!("{other:?} is a call"),
         }
@@ -230,6 +251,7 @@ impl World {
                 let (field, value) = (&pair[0], &pair[1]);
                 let value = match kind.as_str() {
                     "settings" => self.moment_or_text(value),
+                    "draw" if field.ends_with("_ms") => self.unit_in(value),
                     "audit" => moments_hidden(value),
                     "active" | "held" | "paying" | "servers" => self.unit_in(value),
                     "pace" if field == "at" => self.unit_in(value),
@@ -242,6 +264,39 @@ impl World {
             }
         }
         state
+    }
+
+    /// A draw in the model's words.
+    fn draw_shown(&self, draw: Option<&Draw>) -> String {
+        let frozen = |frozen: &Frozen| call::Frozen {
+            segments: frozen.segments.to_string(),
+            at: self.unit_of(frozen.at_ms),
+            value: frozen.value.clone(),
+        };
+        let draw = draw.map(|draw| call::Drawn {
+            id: draw.seal.terms.id,
+            round: draw.seal.terms.round.is_some(),
+            committed: self.unit_of(draw.committed_ms),
+            frozen: draw.frozen.as_ref().map(frozen),
+            cursor: draw.cursor,
+        });
+        format!("{draw:?}")
+    }
+
+    /// The other way round.
+    fn real_draw(&self, draw: &call::Drawn) -> Draw {
+        let ms = |unit: i64| u64::try_from(self.began_ms + (unit - self.passed) * UNIT_MS + 1);
+        let frozen = |frozen: &call::Frozen| Frozen {
+            segments: Segments::parse(&frozen.segments).expect("segments"),
+            at_ms: ms(frozen.at).expect("a time"),
+            value: frozen.value.clone(),
+        };
+        Draw {
+            seal: sealed(draw.id, draw.round),
+            committed_ms: ms(draw.committed).expect("a time"),
+            frozen: draw.frozen.as_ref().map(frozen),
+            cursor: draw.cursor,
+        }
     }
 
     /// A moment of this case as its unit; anything else as it is.
@@ -268,7 +323,8 @@ impl World {
             Call::Settle { .. }
             | Call::Board { .. }
             | Call::Configure { .. }
-            | Call::Enter { .. }
+            | Call::Enter(_)
+            | Call::Draw { .. }
             | Call::Promote(_)
             | Call::Claim { .. }
             | Call::Leave { .. } => self.answer_of_queue(call).await,
@@ -285,8 +341,9 @@ impl World {
         let line = self.concert.clone();
         let concert = &*line;
         match call {
-            Call::Settle { floor } => {
-                let call = Settle { concert, floor: *floor };
+            Call::Settle { floor, draw } => {
+                let draw = draw.as_ref().map(|draw| self.real_draw(draw));
+                let call = Settle { concert, floor: *floor, draw: draw.as_ref() };
                 let settled = self.redis.run_unloaded(&call).await.expect("an answer");
                 let seq = Some(settled.last.get());
                 format!("settled {} {} {:?} {seq:?}", settled.run, settled.changed, settled.epoch)
@@ -297,9 +354,16 @@ impl World {
                 self.run(&Configure { concert, request: "model", change }).await;
                 "configured".into()
             }
-            Call::Enter { group, floor, epoch, arrivals } => {
-                self.enter(*group, *floor, epoch, arrivals).await
+            Call::Draw { id, round, early } => {
+                let concert = if *early { &self.early } else { concert };
+                let seal = &sealed(*id, *round);
+                match self.run(&AdvanceDraw { concert, seal }).await {
+                    DrawOutcome::Draw(draw) => format!("draw {}", self.draw_shown(Some(&draw))),
+                    DrawOutcome::None => "none".into(),
+                    DrawOutcome::Unsettled => "unsettled".into(),
+                }
             }
+            Call::Enter(arrivals) => self.enter(arrivals).await,
             Call::Promote(terms) => self.promote(terms).await,
             Call::Claim { place: at, user } => {
                 let call = Claim {
@@ -335,19 +399,15 @@ impl World {
         }
     }
 
-    async fn enter(
-        &mut self,
-        group: Uuid,
-        floor: u64,
-        epoch: &str,
-        arrivals: &[Option<u64>],
-    ) -> String {
+    async fn enter(&mut self, arrivals: &Arrivals) -> String {
+        let Arrivals { group, floor, epoch, who, has_draw, early } = arrivals;
         let line = self.concert.clone();
-        let concert = &*line;
-        let arrivals: Vec<_> = arrivals.iter().map(|user| user.map(user_id)).collect();
-        let arrivals = &arrivals[..];
-        let outcome = self.run(&Enter { concert, group, floor, epoch, arrivals }).await;
-        let key = concert.keys.group(group);
+        let arrivals: Vec<_> = who.iter().map(|user| user.map(user_id)).collect();
+        let (group, floor, arrivals) = (*group, *floor, &arrivals[..]);
+        let (has_draw, concert) = (*has_draw, if *early { &self.early } else { &*line });
+        let call = Enter { concert, group, floor, epoch, has_draw, arrivals };
+        let outcome = self.run(&call).await;
+        let key = line.keys.group(group);
         // The script keeps the answer for 5 s, which is nothing in the model's time.
         let ttl_ms = self.raw.say(&format!("PTTL {key}")).await.int();
         if (1..=5000).contains(&ttl_ms) {
@@ -357,6 +417,7 @@ impl World {
             EnterOutcome::Entered(entered) => entered,
             EnterOutcome::Unsettled => return "unsettled".into(),
             EnterOutcome::Closed => return "closed".into(),
+            EnterOutcome::Undrawn => return "undrawn".into(),
         };
         let known = entered.known.iter().map(|known| {
             let waits = known.expires_ms == 0;
@@ -373,7 +434,7 @@ impl World {
         let dead: Vec<_> =
             row.dead.iter().map(|entry| (entry.ordinal, Some(entry.range))).collect();
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {dead:?}",
             self.unit_of(row.now_ms),
             row.run.unwrap_or_default(),
             row.epoch,
@@ -390,14 +451,20 @@ impl World {
             row.closes_at.map(|at| self.moment_or_text(&at)),
             row.sold,
             row.held,
+            self.draw_shown(row.draw.as_ref()),
         )
     }
 
     async fn promote(&mut self, terms: &Terms) -> String {
         let generation =
             Generation { run: terms.run.as_str().into(), epoch: terms.epoch.as_str().into() };
+        let order = terms.drawn.as_ref().map(|(_, segments, _)| order_of(segments));
+        let drawn = terms.drawn.as_ref().zip(order.as_ref());
+        let drawn =
+            drawn.map(|((id, _, cursor), order)| DrawnFrom { id: *id, order, cursor: *cursor });
         let outcome = self
             .run(&Promote {
+                drawn,
                 concert: if terms.early { &self.early } else { &self.concert },
                 generation: &generation,
                 capacity: terms.capacity,
@@ -414,9 +481,11 @@ impl World {
         }
         match outcome {
             PromoteOutcome::Promoted(tick) => {
-                assert!(!tick.more, "a few are no reason to go on: {tick:?}");
-                format!("promoted {} {} {}", tick.promoted, tick.expired, tick.active)
+                assert!(!tick.more || drawn.is_some(), "a few are no reason to go on: {tick:?}");
+                let PromoteTick { promoted, expired, active, cursor, .. } = tick;
+                format!("promoted {promoted} {expired} {active} {cursor}")
             }
+            PromoteOutcome::Undrawn(tick) => format!("undrawn {} {}", tick.expired, tick.active),
             PromoteOutcome::Closed(tick) => format!("closed {} {}", tick.expired, tick.active),
             PromoteOutcome::NotReady => "not_ready".into(),
             PromoteOutcome::Unsettled => "unsettled".into(),
@@ -631,6 +700,11 @@ fn won(amount: i64) -> Won {
     Won::try_from(i128::from(amount)).expect("an amount")
 }
 
+fn sealed(id: Uuid, round: bool) -> Seal {
+    let terms = DrawTerms { id, round: round.then(|| ROUND.to_owned()) };
+    Seal { terms, commitment: COMMITMENT, sealed: SEALED }
+}
+
 /// Whether it is about now, not one of the far moments that a step names.
 fn is_of_a_case(ms: i64) -> bool {
     (1_000_000_000_000..4_000_000_000_000).contains(&ms)
@@ -661,6 +735,10 @@ fn settings_change(changes: &[(&'static str, u32)]) -> SettingsChange {
             None => Change::Remove,
         };
         match *setting {
+            "beacon" => {
+                let value = text.as_deref().map(|text| BeaconValue::new(text).unwrap());
+                change.beacon = value.map_or(Change::Remove, Change::Set);
+            }
             "opens_at" => change.opens_at = moment(),
             "closes_at" => change.closes_at = moment(),
             "capacity" => change.capacity = people(),

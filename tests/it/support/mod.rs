@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use onsale::concerts::Concert;
+use onsale::concerts::{Concert, Prequeue};
 use onsale::local::{self, LocalStores};
 use onsale::redis::{ConcertKeys, LuaScript, Redis, RedisConfig};
 use onsale::words::{ConcertId, SeatNumber, Won};
@@ -65,6 +65,7 @@ pub fn concert(seats: u32, days: u32) -> Concert {
         time_zone: chrono_tz::Asia::Seoul,
         opens_at: None,
         closes_at: None,
+        prequeue: Prequeue::Fifo,
         capacity: None,
         batch: None,
         keys: ConcertKeys::new(id),

@@ -1,0 +1,129 @@
+//! `onsale verify`: checks the order of a lottery from public data alone.
+//!
+//! It needs no configuration, no store and no secret: whoever has the answer of
+//! `GET /concert/{id}/fairness` can run it, and compare with other implementations of
+//! `docs/fairness.md`.
+
+use std::io::Read;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Failure;
+use crate::queue::Token;
+use crate::queue::draw::Proof;
+use crate::queue::draw::proof::{Checked, Rank};
+
+/// The largest answer that is read: a million ranges would fit.
+const PROOF_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is to be checked.
+#[derive(Debug)]
+pub struct Question {
+    /// An `http://` URL, a file, or `-` for the standard input.
+    pub source: String,
+    /// Whose rank is asked for, by token.
+    pub token: Option<String>,
+    /// Whose rank is asked for, by number.
+    pub place: Option<u64>,
+}
+
+/// Checks, and says what was found.
+///
+/// # Errors
+///
+/// If the data cannot be read, or the proof does not hold.
+pub async fn command(question: Question) -> Result<(), Failure> {
+    let text = read(&question.source).await?;
+    let proof: Proof = serde_json::from_str(&text).context("this is no answer of /fairness")?;
+    let place = place(&question, &proof)?;
+    let checked = proof.check().map_err(anyhow::Error::new)?;
+    print!("{}", report(&proof, &checked, place));
+    Ok(())
+}
+
+fn place(question: &Question, proof: &Proof) -> anyhow::Result<Option<u64>> {
+    let Some(text) = &question.token else {
+        return Ok(question.place);
+    };
+    let token =
+        Token::unverified(text).context("the token is not of the form <uuid>_<position>")?;
+    if token.concert.get() != proof.concert_id {
+        bail!("the token is for concert {}, not {}", token.concert, proof.concert_id);
+    }
+    Ok(Some(token.place.get()))
+}
+
+/// What was proved, in sentences.
+fn report(proof: &Proof, checked: &Checked, place: Option<u64>) -> String {
+    let people = checked.people();
+    let mut lines = vec![format!(
+        "Concert {}: the order of {people} people is the one that the committed seed makes.",
+        proof.concert_id
+    )];
+    let beacon = proof
+        .draw
+        .as_ref()
+        .and_then(|draw| draw.beacon_round.as_ref().zip(draw.beacon_value.as_ref()));
+    lines.push(match beacon {
+        Some((round, value)) => format!(
+            "Beacon {round:?}: compare the value {value} with the one published there. If that \
+             round came after the draw was frozen, nobody could know the order before."
+        ),
+        None => "There is no beacon: this shows that nobody changed the order after the \
+                 commitment, not that the operator did not know it."
+            .to_owned(),
+    });
+    if let Some(correlation) = checked.correlation() {
+        lines.push(format!("Correlation between arrival and rank: {correlation:.4}."));
+    }
+    lines.extend(place.map(|place| match checked.rank_of(place) {
+        Rank::Drawn(rank) => format!("Place {place} has rank {rank} of {people}."),
+        Rank::Behind => format!("Place {place} came after the draw: behind all {people}."),
+        Rank::Absent => format!("Place {place} took no part in the draw."),
+    }));
+    lines.push("Whoever came later stands behind them, in order of arrival.".to_owned());
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+async fn read(source: &str) -> anyhow::Result<String> {
+    if source.starts_with("https://") {
+        bail!("fetch it with a tool that speaks TLS: curl {source} | onsale verify -");
+    }
+    if source.starts_with("http://") {
+        return fetch(source).await.with_context(|| format!("{source} cannot be read"));
+    }
+    let mut text = String::new();
+    if source == "-" {
+        let most = PROOF_BYTES_MAX as u64;
+        std::io::stdin().take(most).read_to_string(&mut text).context("the standard input")?;
+    } else {
+        text =
+            std::fs::read_to_string(source).with_context(|| format!("{source} cannot be read"))?;
+    }
+    Ok(text)
+}
+
+/// `GET` over a connection of its own.
+async fn fetch(url: &str) -> anyhow::Result<String> {
+    let uri: Uri = url.parse().context("this is no URL")?;
+    let host = uri.host().context("the URL names no host")?;
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)));
+    let stream = TokioIo::new(stream.await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::get(target).header(header::HOST, authority).body(Body::empty())?;
+    let answer = sender.send_request(request).await?;
+    if answer.status() != StatusCode::OK {
+        bail!("the answer is {}", answer.status());
+    }
+    let body = Limited::new(answer.into_body(), PROOF_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+    String::from_utf8(body.to_vec()).context("the answer is no text")
+}
