@@ -19,6 +19,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use onsale::http::answer::Json;
 use onsale::metrics::Histogram;
+use onsale::queue::draw::{Order, Seed, Segments};
 use onsale::queue::routes::StandingView;
 use onsale::queue::{
     Board, BoardBuilder, BoardFacts, BoardReading, DeadEntry, LineSettings, Outlook, PlaceRange,
@@ -142,6 +143,19 @@ fn answer(c: &mut Criterion) {
     group.finish();
 }
 
+/// What every server does once, at the opening of a lottery.
+fn draw(c: &mut Criterion) {
+    let mut group = c.benchmark_group("draw/order");
+    group.sample_size(10);
+    for people in [10_000, 1_000_000] {
+        let segments = Segments::new([(FIRST, FIRST + people - 1)]).expect("a range");
+        group.bench_with_input(BenchmarkId::new("people", people), &segments, |b, segments| {
+            b.iter(|| Order::draw(&Seed::new([7; 32]), black_box(segments).clone()));
+        });
+    }
+    group.finish();
+}
+
 fn find_position(c: &mut Criterion) {
     let mut group = c.benchmark_group("board/position_of");
     for left in [0, 1000, 100_000] {
@@ -172,5 +186,5 @@ fn count(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, check_token, find_position, estimate, answer, count);
+criterion_group!(benches, check_token, find_position, draw, estimate, answer, count);
 criterion_main!(benches);
