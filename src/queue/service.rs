@@ -197,9 +197,15 @@ impl Queue {
         let facts = board.facts();
         let draw = facts.draw.as_ref();
         let seed = draw.and_then(|draw| line.lottery.seed(concert.id, draw));
+        let prequeue = match draw {
+            Some(_) => "lottery",
+            // It is committed to within a second, or at the first arrival.
+            None if facts.phase() == Phase::Before => concert.prequeue.as_str(),
+            None => Prequeue::Fifo.as_str(),
+        };
         Ok(Proof {
             concert_id: concert.id.get(),
-            prequeue: draw.map_or("fifo", |_| "lottery").to_owned(),
+            prequeue: prequeue.to_owned(),
             opens_at: facts.settings.opens_at(),
             draw: draw.map(|draw| PublicDraw::new(draw, seed.as_ref())),
         })
