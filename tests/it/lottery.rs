@@ -280,7 +280,7 @@ async fn positions_on_every_server_agree_with_the_order_in_which_people_are_let_
     for token in tokens.iter().skip(3).step_by(7) {
         other.queue.leave(token, None).await.expect("a place");
     }
-    let left = |n: usize| n % 7 == 0 || n % 7 == 3;
+    let left = |n: usize| matches!(n % 7, 0 | 3);
     let mut line_of: Vec<(u64, u64)> = Vec::new();
     for (n, token) in tokens.iter().enumerate().filter(|(n, _)| !left(*n)) {
         line_of.push((other.position(token).await, place_of(token).get()));
