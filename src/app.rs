@@ -159,6 +159,7 @@ impl App {
                 Operation,
                 get(ops::routes::list_concerts).patch(ops::controls::configure_concert),
             )
+            .route("/admin/people", Operation, get(ops::people::show_person))
             .route("/admin/audit", Operation, get(ops::controls::list_changes))
             .route("/admin/dashboard", Operation, get(ops::dashboard::show_dashboard))
             .route("/admin/series", Operation, get(ops::dashboard::list_series))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::{dev, verify};
+use super::{dev, queue, verify};
 use crate::config::Resolver;
 use crate::config::settings::{SETTINGS, Setting};
 
@@ -27,6 +27,8 @@ pub enum Command {
     Migrate,
     /// Examine both stores.
     Check,
+    /// Steer a sale.
+    Queue(queue::Order),
     /// Check the order of a lottery.
     Verify(verify::Question),
 }
@@ -50,6 +52,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
             command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")
         );
     };
+    if name == "queue" {
+        // It has no setting but the token, which belongs into no list of processes.
+        let token =
+            |name: &str| (name == "admin_token").then(|| std::env::var("ONSALE_ADMIN_TOKEN").ok());
+        let file =
+            |name: &str| (name == "ONSALE_ADMIN_TOKEN_FILE").then(|| std::env::var(name).ok());
+        let resolver = Resolver::new(|name| token(name)?, |name| file(name)?, None);
+        return Ok(Invocation { command: Command::Queue(queue::order(matches)), resolver });
+    }
     let file = if name == "verify" { None } else { read_file(matches)? };
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let resolver = Resolver::new(given, |name| std::env::var(name).ok(), file.as_deref());
@@ -127,6 +138,7 @@ fn command() -> clap::Command {
                 .about("Examine every Redis and PostgreSQL: versions, durability, eviction, replicas, clocks, limits; exit code 1 on a fault")
                 .args(arguments(|setting| STORES.contains(&setting.name))),
         )
+        .subcommand(queue::command())
         .subcommand(verify_command())
 }
 

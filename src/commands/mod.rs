@@ -1,7 +1,7 @@
 //! The subcommands of the binary.
 //!
 //! [`cli`] is the command line, one file per subcommand does the work: [`serve`], [`dev`],
-//! [`migrate`], [`check`], [`verify`]. [`signals`] turns the operating system's wishes into tokens.
+//! [`migrate`], [`check`], [`queue`], [`verify`]. [`signals`] turns the operating system's wishes into tokens.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,15 @@ pub mod check;
 pub mod cli;
 pub mod dev;
 pub mod migrate;
+pub mod queue;
 pub mod serve;
 pub mod signals;
 pub mod verify;
 
 /// Parses the command line, runs the subcommand, and gives the process' exit code.
 ///
-/// 0: done. 1: failed. 2: the command line or the configuration is wrong; nothing was started.
+/// 0: done. 1: failed. 2: the command line or the configuration is wrong; nothing was started. 3: a
+/// server refused what an operator wanted; nothing was changed.
 pub async fn run() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
@@ -33,6 +35,7 @@ pub async fn run() -> ExitCode {
         cli::Command::Dev(stores) => dev::command(invocation.resolver, stores).await,
         cli::Command::Migrate => migrate::command(invocation.resolver).await,
         cli::Command::Check => check::command(invocation.resolver).await,
+        cli::Command::Queue(order) => queue::command_line(order, invocation.resolver).await,
         cli::Command::Verify(question) => verify::command(question).await,
     };
     match outcome {
@@ -43,6 +46,10 @@ pub async fn run() -> ExitCode {
                 eprintln!("  {fault}");
             }
             ExitCode::from(2)
+        }
+        Err(Failure::Refused(why)) => {
+            eprintln!("onsale: {why}");
+            ExitCode::from(3)
         }
         Err(Failure::Other(error)) => {
             eprintln!("onsale: {error:#}");
@@ -55,6 +62,8 @@ pub async fn run() -> ExitCode {
 pub enum Failure {
     /// The configuration has these faults.
     Configuration(Vec<crate::config::Fault>),
+    /// A server refused it, in these words.
+    Refused(String),
     /// Anything else.
     Other(anyhow::Error),
 }

@@ -202,6 +202,7 @@ fn money() -> Vec<Operation> {
 fn operation() -> Vec<Operation> {
     use ops::controls::{AuditRequest, AuditView, ConfigureRequest};
     use ops::overview::ConcertOverview;
+    use ops::people::{PersonRequest, PersonView};
     use ops::routes::{ConcertsView, Health};
     let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
     vec![
@@ -235,6 +236,17 @@ fn operation() -> Vec<Operation> {
         .answers::<ConcertOverview>(200, "The concert as it is now.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady])
         .refuses(&[Code::OutcomeUnknown]),
+        Operation::new(
+            HttpMethod::Get,
+            "/admin/people",
+            "show_person",
+            "What is known of a user in a concert, or of a token (as `token`, best in the body)",
+        )
+        .operators_only()
+        .query::<PersonRequest>()
+        .answers::<PersonView>(200, "Place, holds, seats and balance, as far as there are any.")
+        .refuses(&[Code::UnknownConcert, Code::TokenInvalid, Code::RedisUnavailable])
+        .refuses(&[Code::NotReady, Code::DatabaseUnavailable]),
         Operation::new(
             HttpMethod::Get,
             "/admin/audit",

@@ -6,6 +6,7 @@ pub mod dashboard;
 pub mod metrics;
 pub mod operators;
 pub mod overview;
+pub mod people;
 pub mod readiness;
 pub mod routes;
 pub mod samples;

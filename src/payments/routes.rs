@@ -96,7 +96,8 @@ pub(crate) struct OwnedView {
 }
 
 impl OwnedView {
-    fn all(concerts: &Concerts, payment: &Payment) -> Vec<Self> {
+    /// The seats of `payment`.
+    pub fn all(concerts: &Concerts, payment: &Payment) -> Vec<Self> {
         let paid_at = local_time(concerts.get(payment.concert).as_deref(), payment.paid_at);
         let view = |seat: &PaymentSeat| Self {
             payment_id: payment.id,

@@ -10,7 +10,8 @@
 //! `arrivals` (group commit), `boards` (reading boards), `lottery` (what it keeps of a draw),
 //! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`fairness`] (what anybody
 //! may check), [`listening`] and [`events`] (being told instead of asking), [`admission`] (who may
-//! use the protected routes), [`settings`] (what operators change), [`jobs`] (promotion).
+//! use the protected routes), [`settings`] (what operators change), [`controls`]
+//! (whom they look up), [`jobs`] (promotion).
 //!
 //! # Invariants
 //!
@@ -26,6 +27,7 @@ mod board_model;
 mod boards;
 pub mod catch_up;
 pub mod config;
+pub mod controls;
 pub mod dead;
 #[cfg(test)]
 mod drain_model;

@@ -123,9 +123,7 @@ impl Queue {
         let Some(user) = user else {
             return Ok(None);
         };
-        let place = self.0.redis.field(&concert.keys.users, &user.to_string()).await;
-        let place = place.map_err(QueueError::read)?.and_then(|place| place.parse::<i128>().ok());
-        let Some(place) = place.and_then(|place| Place::try_from(place).ok()) else {
+        let Some(place) = self.place_of(concert, user).await? else {
             return Ok(None);
         };
         let standing = self.standing_of(line, concert, place).await?;

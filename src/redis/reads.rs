@@ -26,6 +26,16 @@ impl Redis {
         Ok(count.as_u64().is_some_and(|count| count > 0))
     }
 
+    /// `ZRANGEBYSCORE key score score LIMIT 0 1`: the member with exactly this score.
+    pub async fn member_at(&self, key: &Key, score: u64) -> Result<Option<String>, RedisError> {
+        let score = Value::String(score.to_string().into());
+        let (word, from, count) =
+            (Value::from_static_str("LIMIT"), Value::Integer(0), Value::Integer(1));
+        let value =
+            self.read("ZRANGEBYSCORE", key, [score.clone(), score, word, from, count]).await?;
+        Ok(value.into_array().into_iter().next().and_then(Value::into_string))
+    }
+
     /// `GET` of a value that is no text: a bitmap.
     pub async fn bytes(&self, key: &Key) -> Result<Option<bytes::Bytes>, RedisError> {
         let value = self.read("GET", key, []).await?;

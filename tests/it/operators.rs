@@ -164,3 +164,66 @@ async fn a_wrong_change_changes_nothing() {
         assert_eq!(redis.say(&format!("EXISTS {key}")).await.int(), 0);
     }
 }
+
+async fn person(server: &TestServer, body: Value) -> Value {
+    let request = server.request("GET", "/admin/people").bearer_auth(TOKEN).json(&body);
+    server.answer(request).await.expect(200).body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_is_found_by_user_and_by_token_at_every_stage_and_nothing_changes() {
+    let deployment = deployment(vec![concert(10, 1)]).await.with("capacity", "2");
+    let server = deployment.start().await;
+    let concert = deployment.concert();
+    let id = concert.id;
+    let user = |user: u64| json!({"concertId": id, "userId": user});
+    let nobody = person(&server, user(9)).await;
+    assert_eq!((&nobody["place"], &nobody["standing"]), (&json!(null), &json!(null)));
+    assert_eq!((&nobody["holds"], &nobody["balance"]), (&json!([]), &json!(0)));
+
+    let token = server.admitted(concert, 1).await;
+    let fresh = person(&server, user(1)).await;
+    assert_eq!(
+        (&fresh["standing"]["status"], &fresh["claimed"]),
+        (&json!("active"), &json!(false))
+    );
+    server.charge(&token, 1, 1000).await;
+    server.reserve(&token, concert, 1, 7).await.expect(201);
+    for asked in [user(1), json!({"token": token})] {
+        let found = person(&server, asked.clone()).await;
+        assert_eq!((&found["userId"], &found["claimed"]), (&json!(1), &json!(true)), "{asked}");
+        assert_eq!(found["holds"][0]["seatNumber"], 7);
+        assert_eq!((&found["owned"], &found["balance"]), (&json!([]), &json!(1000)));
+        assert!(found["activeUntil"].is_string() && found["place"].is_u64(), "{found}");
+    }
+    server.admitted(concert, 2).await;
+    let waiting = server.join(concert, 3).await;
+    for asked in [user(3), json!({"token": waiting})] {
+        let found = person(&server, asked).await;
+        assert_eq!((&found["userId"], &found["standing"]["queuePosition"]), (&json!(3), &json!(1)));
+        assert_eq!(found["activeUntil"], json!(null));
+    }
+    server.pay(&token, 1).await.expect(200);
+    let found = person(&server, json!({"token": token})).await;
+    assert_eq!((&found["userId"], &found["standing"]), (&json!(1), &json!(null)), "{found}");
+    assert_eq!((&found["owned"][0]["seatNumber"], &found["balance"]), (&json!(7), &json!(900)));
+
+    for (wrong, told) in [
+        (json!({}), (400, "bad-request")),
+        (json!({"userId": 1}), (400, "bad-request")),
+        (json!({"concertId": id, "userId": 1, "token": token}), (400, "bad-request")),
+        (json!({"concertId": 4_000_000, "userId": 1}), (404, "unknown-concert")),
+        (json!({"concertId": id, "userId": 0}), (422, "out-of-range")),
+        (json!({"token": "nonsense"}), (401, "token-invalid")),
+    ] {
+        let request = server.request("GET", "/admin/people").bearer_auth(TOKEN).json(&wrong);
+        assert_eq!(server.answer(request).await.refusal(), told, "{wrong}");
+    }
+    for request in [
+        server.request("GET", "/admin/people"),
+        server.request("GET", "/admin/people").bearer_auth("no"),
+    ] {
+        let told = server.answer(request.json(&user(1))).await;
+        assert_eq!(told.refusal(), (401, "unauthenticated"));
+    }
+}

@@ -129,6 +129,11 @@ const ROUTES: &[Route] = &[
         ..route("PATCH", "/admin/concerts", Takes::Body)
     },
     Route {
+        fields: &["concertId", "userId"],
+        token: false,
+        ..route("GET", "/admin/people", Takes::Query)
+    },
+    Route {
         fields: &["concertId"],
         required: &["concertId"],
         token: false,

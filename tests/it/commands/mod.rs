@@ -2,4 +2,5 @@
 
 mod dev;
 mod doctor;
+mod queue;
 mod reload;

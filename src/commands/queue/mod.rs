@@ -1,0 +1,314 @@
+//! `onsale queue`: an operator steers a sale from a shell, by the routes under `/admin/` of any
+//! server of it. What is asked is checked by that server, which also notes it.
+
+use anyhow::{Context, anyhow};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use reqwest::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use crate::config::Resolver;
+
+mod tables;
+
+/// What an operator wants, and of which server.
+#[derive(Debug)]
+pub struct Order {
+    url: String,
+    as_json: bool,
+    concert: Option<i64>,
+    action: Action,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+enum Action {
+    Show,
+    /// Fields of `PATCH /admin/concerts`.
+    Change(Map<String, Value>),
+    LookUpUser(i64),
+    LookUpToken(String),
+    Audit,
+}
+
+/// How long an answer may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// The command line of `onsale queue`.
+pub(super) fn command() -> clap::Command {
+    let sub = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
+    let number = |id: &'static str, help: &'static str| {
+        Arg::new(id).value_name("NUMBER").value_parser(value_parser!(i64)).help(help)
+    };
+    let text = |id: &'static str, name: &'static str, help: &'static str| {
+        Arg::new(id).value_name(name).help(help)
+    };
+    let knob = "A number, or `default`: what the servers are configured with";
+    let moment = "RFC 3339, `now`, or `default`: what the servers are configured with";
+    clap::Command::new("queue")
+        .about("Steer a sale that goes on, by any of its servers; ONSALE_ADMIN_TOKEN says who may")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(
+            text("url", "URL", "The server, http:// [default: http://127.0.0.1:8080]")
+                .long("url")
+                .env("ONSALE_URL")
+                .global(true),
+        )
+        .arg(
+            number("concert", "Which concert; needed if there are several")
+                .long("concert")
+                .global(true),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .global(true)
+                .help("Print what the server answers, as JSON"),
+        )
+        .subcommand(sub("show", "How every sale goes"))
+        .subcommand(sub("pause", "Let nobody in; whoever is inside goes on"))
+        .subcommand(sub("resume", "Let people in again"))
+        .subcommand(
+            sub("capacity", "The most people inside")
+                .arg(text("value", "VALUE", knob).required(true)),
+        )
+        .subcommand(
+            sub("batch", "The most people let in per second")
+                .arg(text("value", "VALUE", knob).required(true)),
+        )
+        .subcommand(
+            sub("message", "Tell everybody who waits; without a text, nothing any more").arg(text(
+                "text",
+                "TEXT",
+                "One line, 1 to 500 characters",
+            )),
+        )
+        .subcommand(
+            sub("open", "Open the sale")
+                .arg(text("at", "MOMENT", moment).long("at").default_value("now")),
+        )
+        .subcommand(
+            sub("close", "Close the sale: nobody comes in, whoever is inside goes on")
+                .arg(text("at", "MOMENT", moment).long("at").default_value("now")),
+        )
+        .subcommand(
+            sub("lookup", "What is known of a user, or of a token")
+                .arg(number("user", "The user, in the concert").long("user"))
+                .arg(text("token", "TOKEN", "The queue token").long("token"))
+                .group(clap::ArgGroup::new("whom").args(["user", "token"]).required(true)),
+        )
+        .subcommand(sub("audit", "What operators have changed, the newest first"))
+}
+
+/// Reads what [`command`] has parsed.
+pub(super) fn order(matches: &ArgMatches) -> Order {
+    let url = matches.get_one::<String>("url").map_or("http://127.0.0.1:8080", String::as_str);
+    Order {
+        url: url.trim_end_matches('/').to_owned(),
+        as_json: matches.get_flag("json"),
+        concert: matches.get_one("concert").copied(),
+        action: matches.subcommand().map_or(Action::Show, |(name, matches)| action(name, matches)),
+    }
+}
+
+fn action(name: &str, matches: &ArgMatches) -> Action {
+    let text = |id: &str| matches.get_one::<String>(id).cloned().unwrap_or_default();
+    let change =
+        |field: &str, value: Value| Action::Change(Map::from_iter([(field.to_owned(), value)]));
+    match name {
+        "pause" => change("paused", json!(true)),
+        "resume" => change("paused", json!(false)),
+        "capacity" | "batch" => change(name, knob(&text("value"))),
+        "message" => change(
+            "message",
+            matches.get_one::<String>("text").map_or(Value::Null, |text| json!(text)),
+        ),
+        "open" => change("opensAt", moment(&text("at"))),
+        "close" => change("closesAt", moment(&text("at"))),
+        "lookup" => match matches.get_one::<i64>("user") {
+            Some(user) => Action::LookUpUser(*user),
+            None => Action::LookUpToken(text("token")),
+        },
+        "audit" => Action::Audit,
+        _ => Action::Show,
+    }
+}
+
+/// A number; `default` removes the setting, and what is neither is for the server to refuse.
+fn knob(text: &str) -> Value {
+    match text.parse::<i64>() {
+        _ if text == "default" => Value::Null,
+        Ok(number) => json!(number),
+        Err(_) => json!(text),
+    }
+}
+
+fn moment(text: &str) -> Value {
+    if text == "default" { Value::Null } else { json!(text) }
+}
+
+/// Asks the server and prints what it answers.
+///
+/// # Errors
+///
+/// A missing token (exit code 2), a refusal of the server (3), or a server that cannot be reached or
+/// fails (1).
+pub async fn command_line(order: Order, mut resolver: Resolver) -> Result<(), Failure> {
+    let token = resolver.text("admin_token").map(str::to_owned);
+    if token.is_none() {
+        resolver.fault("admin_token", "is needed: the one that the server was started with");
+    }
+    let faults = resolver.into_faults();
+    let Some(token) = token.filter(|_| faults.is_empty()) else {
+        return Err(Failure::Configuration(faults));
+    };
+    let http = reqwest::Client::builder().timeout(PATIENCE).build();
+    let server = Server { url: &order.url, token: &token, http: http.context("no HTTP client")? };
+    let printed = server.carry_out(&order).await?;
+    println!("{printed}");
+    Ok(())
+}
+
+/// A server, as an operator sees it.
+struct Server<'a> {
+    url: &'a str,
+    token: &'a str,
+    http: reqwest::Client,
+}
+
+impl Server<'_> {
+    /// Does what is wanted; what is to be printed of it.
+    async fn carry_out(&self, order: &Order) -> Result<String, Failure> {
+        let (method, path, body) = match &order.action {
+            Action::Show => (Method::GET, "/admin/concerts", None),
+            Action::LookUpToken(token) => {
+                (Method::GET, "/admin/people", Some(json!({ "token": token })))
+            }
+            action => {
+                let concert = self.concert(order.concert).await?;
+                let mut body = Map::from_iter([("concertId".to_owned(), concert)]);
+                let (method, path) = match action {
+                    Action::Change(change) => {
+                        body.extend(change.clone());
+                        (Method::PATCH, "/admin/concerts")
+                    }
+                    Action::LookUpUser(user) => {
+                        body.insert("userId".to_owned(), json!(user));
+                        (Method::GET, "/admin/people")
+                    }
+                    _ => (Method::GET, "/admin/audit"),
+                };
+                (method, path, Some(Value::Object(body)))
+            }
+        };
+        let mut answer = self.ask(method, path, body).await?;
+        if let (Action::Show, Some(concert)) = (&order.action, order.concert)
+            && let Some(concerts) = answer["concerts"].as_array_mut()
+        {
+            concerts.retain(|one| one["concertId"] == concert);
+        }
+        if order.as_json {
+            return Ok(
+                serde_json::to_string_pretty(&answer).context("the answer has no JSON form")?
+            );
+        }
+        Ok(match &order.action {
+            Action::Show => {
+                tables::concerts(answer["concerts"].as_array().map_or(&[], Vec::as_slice))
+            }
+            Action::Change(_) => tables::concerts(std::slice::from_ref(&answer)),
+            Action::LookUpUser(_) | Action::LookUpToken(_) => tables::person(&answer),
+            Action::Audit => tables::audit(answer["entries"].as_array().map_or(&[], Vec::as_slice)),
+        })
+    }
+
+    /// The concert that is meant: the one given, or the only one.
+    async fn concert(&self, given: Option<i64>) -> Result<Value, Failure> {
+        if let Some(given) = given {
+            return Ok(json!(given));
+        }
+        let all = self.ask(Method::GET, "/admin/concerts", None).await?;
+        match all["concerts"].as_array().map(Vec::as_slice) {
+            Some([only]) => Ok(only["concertId"].clone()),
+            Some(several) => {
+                let ids: Vec<_> = several.iter().map(|one| one["concertId"].to_string()).collect();
+                Err(Failure::Refused(format!("--concert is needed: there are {}", ids.join(", "))))
+            }
+            None => Err(self.is_strange(StatusCode::OK)),
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.url)).bearer_auth(self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let unreached = || format!("{} does not answer", self.url);
+        let answer = request.send().await.map_err(reqwest::Error::without_url);
+        let answer = answer.with_context(unreached)?;
+        let status = answer.status();
+        let body =
+            answer.bytes().await.map_err(reqwest::Error::without_url).with_context(unreached)?;
+        let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+            return Err(self.is_strange(status));
+        };
+        if status.is_success() {
+            return Ok(body);
+        }
+        let (Some(code), Some(detail)) = (body["code"].as_str(), body["detail"].as_str()) else {
+            return Err(self.is_strange(status));
+        };
+        let id = body["requestId"].as_str().unwrap_or("none");
+        let told = format!("{detail} ({} {code}, request {id})", status.as_u16());
+        Err(if status.is_client_error() {
+            Failure::Refused(told)
+        } else {
+            Failure::Other(anyhow!(told))
+        })
+    }
+
+    fn is_strange(&self, status: StatusCode) -> Failure {
+        Failure::Other(anyhow!("{} answers {status}, and not as Onsale does", self.url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Action {
+        let words = std::iter::once(&"queue").chain(words);
+        order(&command().try_get_matches_from(words).unwrap()).action
+    }
+
+    #[test]
+    fn every_command_is_the_change_that_it_says() {
+        let change = |value: Value| Action::Change(value.as_object().unwrap().clone());
+        assert_eq!(read(&["pause"]), change(json!({"paused": true})));
+        assert_eq!(read(&["resume"]), change(json!({"paused": false})));
+        assert_eq!(read(&["capacity", "500"]), change(json!({"capacity": 500})));
+        assert_eq!(read(&["batch", "default"]), change(json!({"batch": null})));
+        assert_eq!(read(&["batch", "many"]), change(json!({"batch": "many"})));
+        assert_eq!(read(&["message", "soon"]), change(json!({"message": "soon"})));
+        assert_eq!(read(&["message"]), change(json!({"message": null})));
+        assert_eq!(read(&["open"]), change(json!({"opensAt": "now"})));
+        assert_eq!(read(&["close", "--at", "default"]), change(json!({"closesAt": null})));
+        assert_eq!(read(&["lookup", "--user", "7"]), Action::LookUpUser(7));
+    }
+
+    #[test]
+    fn what_is_not_said_in_whole_is_refused_before_anybody_is_asked() {
+        for words in [
+            &["queue"][..],
+            &["queue", "capacity"],
+            &["queue", "lookup"],
+            &["queue", "lookup", "--user", "1", "--token", "x"],
+            &["queue", "pause", "--concert", "one"],
+        ] {
+            assert!(command().try_get_matches_from(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `onsale queue` as a process, against real servers: what it changes, what it prints, how it ends.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::server::{Deployment, TestServer};
+use crate::support::{concert, within};
+
+const TOKEN: &str = "the-operators-token-of-a-test";
+
+/// How a command ended.
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn queue_with(environment: &[(&str, &str)], words: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.arg("queue").args(words).env_clear().envs(environment.iter().copied());
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(20), output);
+    let output = output.await.expect("it ends").expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+async fn queue(server: &TestServer, words: &[&str]) -> Ended {
+    let url = format!("http://{}/", server.address);
+    queue_with(&[("ONSALE_URL", &url), ("ONSALE_ADMIN_TOKEN", TOKEN)], words).await
+}
+
+/// What a command that did its work has printed.
+async fn done(server: &TestServer, words: &[&str]) -> String {
+    let ended = queue(server, words).await;
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{words:?}");
+    ended.out
+}
+
+async fn done_as_json(server: &TestServer, words: &[&str]) -> Value {
+    let out = done(server, &[words, &["--json"]].concat()).await;
+    serde_json::from_str(&out).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_steers_a_sale_from_a_shell_and_the_other_servers_follow_within_a_second() {
+    let deployment = Deployment::new(vec![concert(10, 1)]).await.with("admin_token", TOKEN);
+    let deployment = deployment.with("capacity", "3");
+    let (one, other) = (deployment.start().await, deployment.start().await);
+    let concert = deployment.concert();
+    let id = concert.id.to_string();
+    let told = done(&one, &["show"]).await;
+    assert!(told.starts_with("ID") && told.contains("WAITING"), "{told}");
+    let row = |told: &str| told.lines().nth(1).unwrap_or_default().to_owned();
+    assert!(row(&told).starts_with(&id) && row(&told).contains("0/3"), "{told}");
+
+    let token = one.admitted(concert, 1).await;
+    done(&one, &["pause"]).await;
+    assert_eq!(done_as_json(&other, &["show"]).await["concerts"][0]["paused"], true);
+    let waiting = one.join(concert, 2).await;
+    let told = done(&one, &["message", "We go on at 20:15."]).await;
+    assert!(row(&told).contains("yes") && row(&told).contains("We go on at 20:15."), "{told}");
+    within(std::time::Duration::from_millis(1_500), "the message is told elsewhere", || async {
+        let told = other.get_as(&waiting, "/user/token/status").await.body;
+        told["message"] == "We go on at 20:15."
+    })
+    .await;
+    assert_eq!(done_as_json(&one, &["message"]).await["message"], Value::Null);
+    let changed = done_as_json(&one, &["capacity", "7", "--concert", &id]).await;
+    assert_eq!(changed["capacity"], 7);
+    assert_eq!(done_as_json(&one, &["batch", "9"]).await["batch"], 9);
+    assert_eq!(done_as_json(&one, &["capacity", "default"]).await["capacity"], 3);
+
+    one.reserve(&token, concert, 1, 4).await.expect(201);
+    let told = done(&other, &["lookup", "--user", "1"]).await;
+    assert!(told.contains("status   active until 2") && told.contains("holds:"), "{told}");
+    let told = done_as_json(&other, &["lookup", "--token", &waiting]).await;
+    assert_eq!((&told["userId"], &told["standing"]["queuePosition"]), (&json!(2), &json!(1)));
+    done(&one, &["resume"]).await;
+    let late = one.join(concert, 3).await;
+    one.wait_until_active(&late).await;
+    done(&one, &["close"]).await;
+    within(std::time::Duration::from_secs(3), "the sale is over", || async {
+        other.post("/user/token", json!({"concertId": concert.id})).await.status == 409
+    })
+    .await;
+    done(&one, &["close", "--at", "default"]).await;
+    done(&one, &["open"]).await;
+
+    let told = done(&one, &["audit"]).await;
+    assert!(told.starts_with("AT") && told.contains("opens_at"), "{told}");
+    let entries = done_as_json(&one, &["audit"]).await["entries"].take();
+    assert!(entries.as_array().expect("entries").len() >= 8, "{entries}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_said_precisely_and_by_the_exit_code() {
+    let deployment = Deployment::new(vec![concert(10, 1), concert(10, 1)]).await;
+    let server = deployment.with("admin_token", TOKEN).start().await;
+    let id = |n: usize| deployment_id(&server, n);
+    let (first, second) = (id(0).await, id(1).await);
+    for (words, code, said) in [
+        (&["pause"][..], 3, format!("--concert is needed: there are {first}, {second}")),
+        (&["pause", "--concert", "4000000"], 3, "404 unknown-concert".to_owned()),
+        (&["batch", "-5", "--concert", &first], 2, "unexpected argument".to_owned()),
+        (&["batch", "10000001", "--concert", &first], 3, "422 out-of-range".to_owned()),
+        (&["batch", "many", "--concert", &first], 3, "must be an integer".to_owned()),
+        (&["message", "", "--concert", &first], 3, "422 out-of-range".to_owned()),
+        (&["open", "--at", "soon", "--concert", &first], 3, "400 bad-request".to_owned()),
+        (&["lookup", "--token", "nonsense"], 3, "401 token-invalid".to_owned()),
+        (&["sell"], 2, "unrecognized subcommand".to_owned()),
+    ] {
+        let ended = queue(&server, words).await;
+        assert_eq!(ended.code, Some(code), "{words:?}: {}", ended.err);
+        assert!(ended.err.contains(&said), "{words:?}: {}", ended.err);
+        assert_eq!(ended.out, "", "{words:?}");
+    }
+    let url = format!("http://{}", server.address);
+    let ended = queue_with(&[("ONSALE_URL", &url)], &["show"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(ended.err.contains("ONSALE_ADMIN_TOKEN"), "{}", ended.err);
+    let wrong = [("ONSALE_URL", url.as_str()), ("ONSALE_ADMIN_TOKEN", "another-token-of-a-test")];
+    let ended = queue_with(&wrong, &["show"]).await;
+    assert_eq!(ended.code, Some(3), "{}", ended.err);
+    assert!(ended.err.contains("401 unauthenticated"), "{}", ended.err);
+    let nobody = [("ONSALE_URL", "http://127.0.0.1:1"), ("ONSALE_ADMIN_TOKEN", TOKEN)];
+    let ended = queue_with(&nobody, &["show"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("http://127.0.0.1:1 does not answer"), "{}", ended.err);
+    assert!(!ended.err.contains(TOKEN));
+}
+
+async fn deployment_id(server: &TestServer, n: usize) -> String {
+    let all = server.bearing(TOKEN).get("/admin/concerts").await.expect(200).body;
+    all["concerts"][n]["concertId"].to_string()
+}
