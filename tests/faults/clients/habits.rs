@@ -21,6 +21,8 @@ pub enum Habit {
     Dawdles,
     /// They pay, go away before the answer comes, and never come back to it.
     HangsUp,
+    /// They take whatever they can get, more than they may have.
+    Grabs,
 }
 
 impl Client {
@@ -32,6 +34,7 @@ impl Client {
             Habit::Covets => self.covet(token).await,
             Habit::Dawdles => self.dawdle(token).await,
             Habit::HangsUp => self.hang_up(token).await,
+            Habit::Grabs => self.grab(token).await,
         }
     }
 
@@ -80,6 +83,19 @@ impl Client {
         let call = Call::Pay { token: token.to_owned(), user: self.user, key: None };
         let (sender, patience_ms) = (self.sender(0), self.random.random_range(0..12));
         self.api.send_for(sender, call, Duration::from_millis(patience_ms)).await;
+    }
+
+    async fn grab(&mut self, token: &str) {
+        self.charge_plenty(token).await;
+        for _ in 0..3 {
+            let setup = &self.market.concerts[self.concert];
+            let date = setup.dates.choose(&mut self.random).cloned();
+            let first = self.random.random_range(1..=setup.seats - 2);
+            let (token, user) = (token.to_owned(), self.user);
+            let (concert, seats) = (Some(setup.id), (first..first + 3).collect());
+            self.send(Call::Reserve { token, user, concert, date, seats }).await;
+        }
+        self.pay(token).await;
     }
 
     async fn charge_plenty(&mut self, token: &str) {

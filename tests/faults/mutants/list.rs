@@ -273,7 +273,7 @@ pub static MUTANTS: &[Mutant] = &[
     alone(&ORDER, "calm", &["Q2", "Q5"]),
     alone(&ONE_PLACE, "calm", &["Q4"]),
     alone(&ONLY_IF_FREE, "calm", &["S4"]),
-    alone(&SEATS_MAX, "calm", &["S8"]),
+    alone(&SEATS_MAX, "grabbers", &["S8"]),
     beside(&[&HOLDS_TTL], &HARD_DEADLINE, "dawdlers", &["S3"]),
     alone(&WINNER_CHECK, "marks lost", &["S5"]),
     beside(&[&WINNER_CHECK], &GENERATION, "tail lost", &["S5"]),

@@ -20,7 +20,7 @@ const CALM: Stage = Stage {
     habit: Habit::Usual,
 };
 
-pub static STAGES: [Stage; 7] = [
+pub static STAGES: [Stage; 8] = [
     CALM,
     Stage { name: "buyers", seed: 1, habit: Habit::Buys, ..CALM },
     // What PostgreSQL did is not heard of, so a statement is sent again.
@@ -62,4 +62,6 @@ pub static STAGES: [Stage; 7] = [
     },
     // Whoever pays goes away before the answer, and does not come back.
     Stage { name: "hang-ups", seed: 6, habit: Habit::HangsUp, ..CALM },
+    // Whoever may buy tries to hold more than one may.
+    Stage { name: "grabbers", seed: 7, habit: Habit::Grabs, ..CALM },
 ];
