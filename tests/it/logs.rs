@@ -18,7 +18,7 @@ async fn log_of(format: &str) -> String {
     server.reserve(&token, concert, 1, 1).await.expect(201);
     let wanted =
         server.request("GET", "/payment/balance?userId=\"1\n").header("X-Request-Id", "mine");
-    server.answer(wanted).await.expect(401);
+    server.answer(wanted).await.expect(400);
     server.get("/no\"where?token=hunter2").await.expect(404);
     let (exit_code, log) = process.stop().await;
     assert_eq!(exit_code, Some(0), "{log}");
@@ -55,7 +55,7 @@ async fn each_line_of_a_json_log_is_an_object_and_each_request_one_line() {
     assert_eq!(told(reserved[0]), [json!("POST"), json!(201), json!("")]);
     let refused = of("/payment/balance");
     assert_eq!(refused.len(), 1);
-    assert_eq!(told(refused[0]), [json!("GET"), json!(401), json!("token-missing")]);
+    assert_eq!(told(refused[0]), [json!("GET"), json!(400), json!("bad-request")]);
     assert_eq!(refused[0]["request_id"], "mine");
     let unknown = of("unknown");
     assert_eq!(unknown.len(), 1);
@@ -79,6 +79,6 @@ async fn each_line_of_a_text_log_has_its_time_level_and_target_and_each_request_
     }
     let of = |wanted: &str| log.lines().filter(|line| line.contains(wanted)).count();
     assert_eq!(of("route=\"/concert/reserve\" status=201"), 1, "{log}");
-    assert_eq!(of("code=\"token-missing\" request_id=mine"), 1, "{log}");
+    assert_eq!(of("code=\"bad-request\" request_id=mine"), 1, "{log}");
     assert_eq!(of("route=\"unknown\" status=404"), 1, "{log}");
 }

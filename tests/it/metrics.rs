@@ -43,9 +43,9 @@ async fn a_scrape_tells_what_happened() {
     }
     server.reserve(&token, concert, 1, 1).await.expect(200);
     let other = server.admitted(concert, 2).await;
-    server.reserve(&other, concert, 1, 1).await.expect(409);
+    server.reserve(&other, concert, 2, 1).await.expect(409);
     server.pay(&token, 1).await.expect(200);
-    server.reserve(&other, concert, 1, 3).await.expect(201);
+    server.reserve(&other, concert, 2, 3).await.expect(201);
     for _ in 0..3 {
         server.get_as(&other, "/user/token/status").await.expect(200);
     }
