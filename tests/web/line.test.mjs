@@ -49,6 +49,7 @@ test('a place in line survives a reload and a closed tab, and the organisers are
     await waits(page);
     assert.equal(await position(page), '1');
     await page.getByText('You are next.').waitFor();
+    await page.getByText('The line stands still right now').waitFor();
     // Somebody comes later, and stands behind.
     const later = await browser.visitor(onsale.url);
     await join(later.page, 'Slow line');

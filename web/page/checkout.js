@@ -16,6 +16,7 @@ export async function checkout(stage, given) {
         return null;
     }
     const balance = await sale.balance({ signal });
+    await stage.look();
     const total = holds.reduce((sum, { price }) => sum + price, 0);
     const missing = Math.max(0, total - balance);
 

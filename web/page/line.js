@@ -142,6 +142,8 @@ class Board {
 /** An estimate as one would say it: it is no more exact than that. */
 function spoken(seconds, say) {
     const minutes = Math.round(seconds / 60);
+    // A day is the most that the server says: the line stands still.
+    if (seconds >= 86_400) return say.unknown;
     if (seconds < 20) return say.seconds;
     if (minutes <= 1) return say.minute;
     if (minutes < 60) return say.minutes(minutes);

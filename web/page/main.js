@@ -130,6 +130,12 @@ class Stage {
         countdown(endsAt, this.#session.signal, tick, over);
     }
 
+    /** How long the turn lasts now: the first use of a place prolongs it, and so does a hold. */
+    async look() {
+        const standing = await this.sale.standing({ signal: this.signal });
+        if (standing.status === 'active') this.turnUntil(standing.endsAt);
+    }
+
     /** The screen that the place is at, whatever happened meanwhile; with a sentence about it. */
     async resume(said = '') {
         await this.show(opening);

@@ -14,11 +14,7 @@ export async function seats(stage, wanted = null) {
     const say = words().seats;
     const free = await sale.dates({ signal });
     const { holds } = await sale.reservations({ signal });
-    if (!stage.endsAt) {
-        // The first use of the place has just prolonged it.
-        const standing = await sale.standing({ signal });
-        if (standing.status === 'active') stage.turnUntil(standing.endsAt);
-    }
+    await stage.look();
     const name = el('p', { class: 'concert-name' }, concert.name);
     if (free.length === 0) {
         const look = action(say.lookAgain, () => stage.act(() => stage.show(seats)));

@@ -39,6 +39,7 @@ export default {
         ahead: (count, shown) => (count === 0 ? 'You are next.' : `${shown} ${some(count, 'person is', 'people are')} before you.`),
         progress: 'Your way through the line',
         wait: {
+            unknown: 'The line stands still right now, so we cannot say how long it will take.',
             seconds: 'It should be your turn in a few seconds.',
             minute: 'It should be your turn in about a minute.',
             minutes: (count) => `It should be your turn in about ${count} minutes.`,

@@ -38,6 +38,7 @@ export default {
         ahead: (count, shown) => (count === 0 ? '바로 다음 차례입니다.' : `앞에 ${shown}명이 있습니다.`),
         progress: '대기 진행 정도',
         wait: {
+            unknown: '지금은 줄이 멈춰 있어 얼마나 걸릴지 알 수 없습니다.',
             seconds: '몇 초 안에 차례가 올 것으로 보입니다.',
             minute: '약 1분 뒤에 차례가 올 것으로 보입니다.',
             minutes: (count) => `약 ${count}분 뒤에 차례가 올 것으로 보입니다.`,
