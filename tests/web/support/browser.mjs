@@ -54,7 +54,10 @@ async function useFilesOf(folder, context, url) {
         return route.fulfill({
             path: file,
             contentType: type ?? 'text/html; charset=utf-8',
-            headers: { 'Content-Security-Policy': headers.get('Content-Security-Policy') ?? '' },
+            headers: {
+                'Content-Security-Policy': headers.get('Content-Security-Policy') ?? '',
+                'Referrer-Policy': headers.get('Referrer-Policy') ?? '',
+            },
         });
     });
 }
