@@ -10,7 +10,7 @@ import { startOnsale } from './support/onsale.mjs';
 
 const MINUTE = { timeout: 60_000 };
 const SETTINGS = {
-    ONSALE_HOLD_TTL: '4s', ONSALE_HOLD_GRACE: '2s', ONSALE_PAYMENT_DEADLINE: '500ms', ONSALE_PAYMENT_EXTENSION: '1s',
+    ONSALE_HOLD_TTL: '8s', ONSALE_HOLD_GRACE: '2s', ONSALE_PAYMENT_DEADLINE: '500ms', ONSALE_PAYMENT_EXTENSION: '1s',
     ONSALE_CLAIM_TTL: '5s', ONSALE_ACTIVE_TTL: '15s', ONSALE_SESSION_MAX: '60s',
 };
 const concert = (id, name, seats) => `

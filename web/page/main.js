@@ -91,7 +91,8 @@ class Stage {
             closed: () => this.show(ended, 'closed'),
         }[error.code];
         if (next) {
-            await next();
+            // What it asks for may be overtaken by another screen, or fail itself.
+            await next().catch((failure) => failure.name === 'AbortError' || this.say(speech.sentence(failure)));
             return;
         }
         // Without a screen there is nothing to go on from.
@@ -125,9 +126,10 @@ class Stage {
             place.session.classList.toggle('urgent', seconds <= 60);
             if (seconds === 60) this.tell(speech.words().seats.leftSoon);
         };
-        // The server decides; a moment later it has.
-        const over = () => setTimeout(() => this.resume(), 1_000);
-        countdown(endsAt, this.#session.signal, tick, over);
+        // The server decides; a moment later it has. By then the end may be known already.
+        const { signal } = this.#session;
+        const over = () => setTimeout(() => signal.aborted || this.resume(), 1_000);
+        countdown(endsAt, signal, tick, over);
     }
 
     /** How long the turn lasts now: the first use of a place prolongs it, and so does a hold. */
