@@ -153,7 +153,7 @@ initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb | sort -V |
 
 (umask 027 && openssl rand -hex 32 >/etc/onsale/token-key)
 chgrp onsale /etc/onsale/token-key
-sed 's/^#//' packaging/concerts.toml | sed -n '/^\[\[concert\]\]/,$p' | sed 's/#.*//; /_at = /d' >/etc/onsale/concerts.toml
+sed 's/^#//' packaging/concerts.toml | sed -n '/^\[\[concert\]\]/,$p' | sed 's/#.*//; /_at = /d; /^prequeue/d; /^beacon/d' >/etc/onsale/concerts.toml
 sed -i 's/^ONSALE_AUTH=.*/ONSALE_AUTH=trust/' /etc/onsale/onsale.env
 cat >>/etc/onsale/onsale.env <<END
 ONSALE_TRUST_USER_IDS=true
