@@ -272,11 +272,13 @@ async fn positions_on_every_server_agree_with_the_order_in_which_people_are_let_
     }
     open(&mut line).await;
     let late = line.server.join(&line.concert, None).await.token;
-    let waits = || async {
-        let standing = other.queue.standing(&tokens[1]).await.expect("a live token");
-        standing.status == Status::Waiting
-    };
-    eventually("the order is known", waits).await;
+    for server in [&other, &line.server] {
+        let waits = || async {
+            let standing = server.queue.standing(&tokens[1]).await.expect("a live token");
+            standing.status == Status::Waiting
+        };
+        eventually("the order is known", waits).await;
+    }
     for token in tokens.iter().skip(3).step_by(7) {
         other.queue.leave(token, None).await.expect("a place");
     }

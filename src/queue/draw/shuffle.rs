@@ -10,7 +10,7 @@ use super::seal::Seed;
 
 /// Rank → index: who is served how-manyth, each index of `0..people` once.
 ///
-/// Cost: 4 bytes and about 0.1 µs per person.
+/// Cost: O(people), and 4 bytes per person.
 #[must_use]
 pub fn shuffle(seed: &Seed, people: u32) -> Vec<u32> {
     let mut numbers = Numbers::new(seed);
