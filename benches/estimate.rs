@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use onsale::concerts::{Catalogue, Concert, Concerts, Gates, Generation, file};
 use onsale::local::{LocalRedis, RedisOptions};
-use onsale::queue::{Queue, QueueConfig, SCRIPTS, Status, TokenKeys};
+use onsale::queue::{Queue, QueueConfig, QueueError, SCRIPTS, Status, TokenKeys};
 use onsale::redis::{Redis, RedisConfig};
 use onsale::words::UserId;
 use rand::rngs::StdRng;
@@ -74,21 +74,35 @@ impl Sale {
     /// Comes, waits, stays, leaves; what was told while waiting, and when the turn was seen.
     async fn visit(&self, user: u64) -> Option<(Told, Instant)> {
         let mut random = StdRng::seed_from_u64(SEED + user);
-        let joined = self.queue.join(&self.concert, None).await.ok()?;
+        let joined = loop {
+            match self.queue.join(&self.concert, None).await {
+                Ok(joined) => break joined,
+                // As a client does that is told to come again.
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        };
         let (token, mut standing) = (joined.token, joined.standing);
         let mut told = Told::new();
         while standing.status != Status::Active {
             told.push((Instant::now(), standing.estimated_wait_seconds));
             tokio::time::sleep(Duration::from_secs_f64(standing.poll_after.seconds())).await;
-            standing = self.queue.standing(&token).await.ok()?;
+            standing = loop {
+                match self.queue.standing(&token).await {
+                    Ok(standing) => break standing,
+                    Err(QueueError::TokenExpired) => return None,
+                    Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                }
+            };
         }
         let turn = Instant::now();
         if !random.random_bool(0.2) {
             let user = UserId::try_from(i128::from(user)).ok();
-            self.queue.admit(&token, None, user).await.ok()?;
-            let session_s = MEAN_SESSION_S * random.random_range(0.4..1.8);
-            tokio::time::sleep(Duration::from_secs_f64(session_s)).await;
-            self.queue.leave(&token, user).await.ok()?;
+            // Whoever comes too late has had a turn all the same.
+            if self.queue.admit(&token, None, user).await.is_ok() {
+                let session_s = MEAN_SESSION_S * random.random_range(0.4..1.8);
+                tokio::time::sleep(Duration::from_secs_f64(session_s)).await;
+                let _ = self.queue.leave(&token, user).await;
+            }
         }
         Some((told, turn))
     }
@@ -97,7 +111,8 @@ impl Sale {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tick.tick().await;
-            self.queue.promote(&self.concert).await.expect("an answer");
+            // The next tick makes up for one that failed.
+            let _ = self.queue.promote(&self.concert).await;
         }
     }
 }
@@ -152,8 +167,9 @@ async fn main() {
     let visits: Vec<_> = (BEFORE + 1..=BEFORE + PEOPLE).map(&visit).collect();
     let mut seen = Vec::new();
     for visit in visits {
-        seen.push(visit.await.expect("a visit").expect("nobody is lost"));
+        seen.extend(visit.await.expect("a visit"));
     }
+    println!("{} of them saw their turn in time", seen.len());
     promoting.abort();
     let last = seen.iter().map(|(_, turn)| *turn).max().expect("somebody");
     println!("the last of them had a turn after {:.0} s", last.duration_since(began).as_secs_f64());
