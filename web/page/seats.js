@@ -1,5 +1,6 @@
 // The turn: dates, and a map of the seats that changes as others take them.
 
+import { sleepAwake } from '../onsale.js';
 import { checkout } from './checkout.js';
 import { action, el, setText } from './dom.js';
 import { day, list, money, number, words } from './words.js';
@@ -7,6 +8,7 @@ import { day, list, money, number, words } from './words.js';
 /** Seats of one section, in rows of ten: a map that fits a phone. */
 const SECTION = 100;
 const ROW = 10;
+const LOOK_AGAIN_MS = 1_500;
 
 /** Dates, if there are several, and the seats of one. */
 export async function seats(stage, wanted = null) {
@@ -52,6 +54,8 @@ class SeatMap {
     #stage;
     #date;
     #most;
+    #known = new Set();
+    #refused = new Set();
     #free = null;
     #chosen = new Set();
     #section = 0;
@@ -77,10 +81,12 @@ class SeatMap {
         return [this.#where, bar];
     }
 
-    /** These seats are free now. */
+    /** These seats are free now, but for those that a refusal told of and `watchSeats` did not yet. */
     put(free) {
         const first = this.#free === null;
-        this.#free = free;
+        this.#known = free;
+        this.#refused.forEach((seat) => free.has(seat) || this.#refused.delete(seat));
+        this.#free = new Set([...free].filter((seat) => !this.#refused.has(seat)));
         const lost = [...this.#chosen].filter((seat) => !free.has(seat));
         lost.forEach((seat) => this.#chosen.delete(seat));
         if (lost.length > 0 && !this.#isHolding) this.#stage.say(words().seats.lost(list(lost)));
@@ -99,15 +105,31 @@ class SeatMap {
             await this.#stage.sale.hold(this.#date, wanted);
         } catch (error) {
             const { seatNumber } = error.about ?? {};
-            if (seatNumber) this.#free?.delete(seatNumber);
             this.#chosen.delete(seatNumber);
-            this.#draw();
-            this.#shown();
+            if (seatNumber) {
+                this.#refused.add(seatNumber);
+                this.put(this.#known);
+                this.#lookAtRefused().catch((failure) => this.#stage.failed(failure));
+            }
             this.#isHolding = false;
             throw error;
         }
         const { holds } = await this.#stage.sale.reservations();
         await this.#stage.show(checkout, holds);
+    }
+
+    /**
+     * Until nobody knows better: a seat that is taken and given back between two of the server's looks
+     * is no change to it, and is told by nobody.
+     */
+    async #lookAtRefused() {
+        const { sale, signal } = this.#stage;
+        while (this.#refused.size > 0) {
+            await sleepAwake(LOOK_AGAIN_MS, signal);
+            const free = await sale.seats(this.#date, { signal });
+            free.forEach((seat) => this.#refused.delete(seat));
+            this.put(this.#known);
+        }
     }
 
     /** The first free seat of the section that is looked at; of none, of the emptiest. */
