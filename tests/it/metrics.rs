@@ -79,7 +79,7 @@ async fn a_scrape_tells_what_happened() {
     assert_eq!(value(&format!("onsale_request_seconds_count{{{reserve}}}")), "5");
     assert_eq!(
         value(
-            "onsale_request_seconds_bucket{le=\"+Inf\",route=\"/concert/reserve\",method=\"POST\"}"
+            "onsale_request_seconds_bucket{route=\"/concert/reserve\",method=\"POST\",le=\"+Inf\"}"
         ),
         "5"
     );
