@@ -1,11 +1,12 @@
 //! Asking PostgreSQL whether seats were ever sold, many requests in one statement.
 //!
-//! No timer: a question goes out at once unless enough statements are out already; then it travels
-//! with whatever else arrives until one of them is back. So an idle server adds no delay, and a
-//! burst of winners costs a handful of connections.
+//! No timer: a question goes out at once unless a statement is out already; then it travels with
+//! whatever else arrives until that one is back. So an idle server adds no delay, and a burst of
+//! winners costs one connection. One that is long in coming back holds nobody up: then another
+//! statement goes out beside it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sqlx::PgPool;
@@ -17,6 +18,9 @@ use crate::postgres::PgError;
 
 /// The most statements out at a time.
 const STATEMENTS_MAX: usize = 4;
+/// A statement is usually back within this time; while it is not, another may go out beside it.
+/// Each costs PostgreSQL more than all the questions in it, so fewer of them answer more winners.
+const USUALLY_BACK: Duration = Duration::from_millis(5);
 /// The most questions of one statement; a question has at most 20 seats.
 const QUESTIONS_MAX: usize = 64;
 
@@ -41,6 +45,8 @@ struct Waiting {
     questions: Vec<Question>,
     /// Tasks that ask.
     asking: usize,
+    /// When the last statement went out.
+    last_sent: Option<Instant>,
 }
 
 /// The questions of this process. Cheap to clone.
@@ -77,7 +83,8 @@ impl SoldQuestions {
     fn enqueue(&self, question: Question) -> bool {
         let mut waiting = self.waiting.lock();
         waiting.questions.push(question);
-        let needed = waiting.asking < STATEMENTS_MAX;
+        let is_late = || waiting.last_sent.is_none_or(|sent| sent.elapsed() > USUALLY_BACK);
+        let needed = waiting.asking == 0 || (waiting.asking < STATEMENTS_MAX && is_late());
         waiting.asking += usize::from(needed);
         needed
     }
@@ -120,6 +127,7 @@ impl SoldQuestions {
             waiting.asking -= 1;
             return None;
         }
+        waiting.last_sent = Some(Instant::now());
         let count = waiting.questions.len().min(QUESTIONS_MAX);
         Some(waiting.questions.drain(..count).collect())
     }
