@@ -18,7 +18,7 @@ const set = (id, text) => {
 let token = sessionStorage.getItem(TOKEN);
 let concert = null;
 let series = new Series();
-/** Earlier looks at the server that answers: when, and what it said. */
+/** Earlier looks at servers: when, and what the one that answered said. */
 let looks = [];
 let timer = null;
 let turns = 0;
@@ -262,9 +262,9 @@ function row(cells, classes = []) {
 
 function renderServer(server) {
     const now = performance.now();
-    if (looks.some((look) => look.server.id !== server.id)) looks = [];
+    // Behind a balancer another one may answer each time, and each has counters of its own.
     const recent = looks.filter((look) => now - look.at <= WINDOW_MS + EVERY_MS / 2);
-    const before = recent[0];
+    const before = recent.find((look) => look.server.id === server.id);
     looks = [...recent, { at: now, server }];
     const seconds = before ? (now - before.at) / 1000 : null;
     const rate = (count) => shown(seconds ? count / seconds : null);

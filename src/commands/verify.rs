@@ -5,13 +5,9 @@
 //! `docs/fairness.md`.
 
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::body::Body;
-use axum::http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::Failure;
 use crate::queue::Token;
@@ -20,6 +16,8 @@ use crate::queue::draw::proof::{Checked, Rank};
 
 /// The largest answer that is read: a million ranges would fit.
 const PROOF_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is to be checked.
 #[derive(Debug)]
@@ -108,22 +106,15 @@ async fn read(source: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// `GET` over a connection of its own.
 async fn fetch(url: &str) -> anyhow::Result<String> {
-    let uri: Uri = url.parse().context("this is no URL")?;
-    let host = uri.host().context("the URL names no host")?;
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)));
-    let stream = TokioIo::new(stream.await?);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    tokio::spawn(connection);
-    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = Request::get(target).header(header::HOST, authority).body(Body::empty())?;
-    let answer = sender.send_request(request).await?;
-    if answer.status() != StatusCode::OK {
-        bail!("the answer is {}", answer.status());
+    let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let mut answer = http.get(url).send().await?.error_for_status()?;
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await? {
+        body.extend_from_slice(&piece);
+        if body.len() > PROOF_BYTES_MAX {
+            bail!("the answer is longer than {PROOF_BYTES_MAX} bytes");
+        }
     }
-    let body = Limited::new(answer.into_body(), PROOF_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-    String::from_utf8(body.to_vec()).context("the answer is no text")
+    String::from_utf8(body).context("the answer is no text")
 }

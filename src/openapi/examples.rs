@@ -34,6 +34,15 @@ pub(super) fn answer(operation: &str) -> Option<Value> {
         }),
         "leave_line" => json!({ "status": "left" }),
         "list_dates" => json!({ "availableDates": ["2030-12-24"] }),
+        "show_fairness" => json!({
+            "concertId": 1, "prequeue": "lottery", "opensAt": "2030-11-01T11:00:00Z",
+            "draw": {
+                "id": "6f1c0f5e-54a5-4b0e-9f3a-0f2c8d6b7e10", "algorithm": "onsale-draw-1",
+                "committedAt": "2030-10-25T09:00:00Z",
+                "commitment": "9b74c9897bac770ffc029102a200c5de9b74c9897bac770ffc029102a200c5de",
+                "beaconRound": "drand quicknet 30000000",
+            },
+        }),
         "list_seats" => json!({ "availableSeats": [1, 2, 3, 10, 12, 20] }),
         "reserve_seats" => {
             let mut reserved = held;

@@ -185,6 +185,11 @@ fn sales(app: &App, page: &mut Page) -> fmt::Result {
         (label(concert), f64::from(u8::from(verified)))
     });
     page.gauges("verified", "1: its sold seats were compared with PostgreSQL", verified)?;
+    let promoting = catalogue.iter().filter_map(|concert| {
+        let promoting = app.queue.is_promoting(concert.id)?;
+        Some((label(concert), f64::from(u8::from(promoting))))
+    });
+    page.gauges("promoting", "1: open, not paused, not sold out; while people ask", promoting)?;
     let known = catalogue.iter().filter_map(|concert| Some((concert, app.samples.of(concert.id)?)));
     let samples: Vec<_> = known.collect();
     for (name, help, read) in GAUGES {

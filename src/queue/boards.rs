@@ -175,7 +175,14 @@ impl Line {
                     let _ = self.advance_draw(concert).await;
                     continue;
                 }
-                self.compute_order(draw);
+                if self.lottery.lacks(draw) {
+                    // Without the order a board would tell people who are in that they wait.
+                    self.lottery.compute(self.id, draw).await;
+                    continue;
+                }
+                if draw.is_under_way() && draw.drawn().is_some() && reading.order.is_none() {
+                    return Err(QueueError::NotReady);
+                }
             }
             let mut builder = self.boards.builder.lock();
             if let Progress::Complete(board) = builder.take(ask, reading) {
@@ -184,14 +191,6 @@ impl Line {
             }
         }
         Err(QueueError::NotReady)
-    }
-
-    /// Computes the order of `draw` aside, if it is needed and not here: boards must not wait for it.
-    fn compute_order(self: &Arc<Self>, draw: &Arc<Draw>) {
-        if self.lottery.lacks(draw) {
-            let (line, draw) = (Arc::clone(self), Arc::clone(draw));
-            tokio::spawn(async move { line.lottery.compute(line.id, &draw).await });
-        }
     }
 
     pub(super) fn reading(&self, concert: &Concert, row: BoardRow) -> BoardReading {

@@ -115,4 +115,11 @@ impl Queue {
         let board = self.line(concert).known_board(Instant::now())?;
         Some(board.estimated_wait_seconds(board.waiting() + 1))
     }
+
+    /// Whether people of `concert` are being let in: it is open, not paused and not sold out; none
+    /// as above.
+    #[must_use]
+    pub fn is_promoting(&self, concert: ConcertId) -> Option<bool> {
+        Some(self.line(concert).known_board(Instant::now())?.facts().is_promoting())
+    }
 }

@@ -85,6 +85,8 @@ class Stage {
         const next = {
             'token-expired': () => this.lost(),
             'token-invalid': () => this.show(ended, 'lapsed'),
+            // Somebody else used this browser before.
+            'not-yours': () => this.another(speech.sentence(error)),
             'still-waiting': () => this.show(line),
             'hold-expired': () => this.resume(speech.words().checkout.lapsed),
             'sold-out': () => this.show(ended, 'soldOut'),
@@ -142,6 +144,13 @@ class Stage {
     async resume(said = '') {
         await this.show(opening);
         if (said) this.say(said);
+    }
+
+    /** The place kept here is another user's: whoever is here now begins anew. */
+    async another(said) {
+        this.turnUntil(null);
+        this.sale.forget();
+        await this.resume(said);
     }
 
     /** What became of a place that is gone: bought, or nothing. */

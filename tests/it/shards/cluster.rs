@@ -32,6 +32,9 @@ async fn two_concerts_on_two_shards_sell_through_two_servers() {
         let home = &cluster.nodes()[home_of(&cluster, concert).await];
         let sold = home.say(&format!("GETBIT {} 3", concert.keys.sold(concert.dates[0]))).await;
         assert_eq!(sold.expect("an answer"), ["1"], "where the concert is at home");
+        let count = format!("XLEN {}", concert.keys.series);
+        let sampled = || async { home.say(&count).await.is_ok_and(|rows| rows[0] != "0") };
+        eventually("the sale is written down", sampled).await;
     }
 }
 
