@@ -102,6 +102,9 @@ pub async fn behind_a_silent_network_money_is_told_in_time_and_the_repeat_tells(
     let (one, two) = (server.admitted(&concert, 1).await, server.admitted(&concert, 2).await);
     server.charge(&one, 1, 1000).await;
     server.reserve(&one, &concert, 1, 1).await.expect(201);
+    // Reads at once open connections for all that follows: what has to wait for one is not sent.
+    let reads = (0..20).map(|_| server.get_as(&two, "/payment/balance?userId=2"));
+    futures::future::join_all(reads).await;
     proxy.set(Mode::BlackHole { to_target: true, to_client: true });
 
     let unknown = (503, "outcome-unknown");
