@@ -98,7 +98,7 @@ ok "active tokens at most $capacity" "$([ "$active" -le "$capacity" ] && echo ye
 
 # Last, because it is a SCAN. All forms are in docs/redis-keys.md.
 date_form='[0-9]{4}-[0-9]{2}-[0-9]{2}'
-form="^\{c[0-9]+\}:(seq|waiting|dead|run|active|users|pace|epoch|rebuild|settings|stats|audit|series|servers|polls|draw|token:[0-9]+|group:[0-9a-f]{32}"
+form="^\{c[0-9]+\}:(seq|waiting|dead|skipped|run|active|users|pace|epoch|rebuild|settings|stats|audit|series|servers|polls|draw|token:[0-9]+|group:[0-9a-f]{32}"
 form="$form|holds:[0-9]+|paying:[0-9]+|(held|hold|sold|version):$date_form)\$"
 keys=$(redis --scan)
 unknown=$(printf '%s\n' "$keys" | grep -vE "$form" || true)

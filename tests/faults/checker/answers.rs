@@ -9,9 +9,9 @@ use crate::history::{Call, Outcome, Span};
 
 const LATE_US: u64 = 1_000_000;
 /// Keys of a concert that stay, beside four for each of its dates.
-const LASTING_KEYS: [&str; 13] = [
-    "seq", "run", "dead", "users", "pace", "stats", "waiting", "active", "settings", "epoch",
-    "series", "servers", "polls",
+const LASTING_KEYS: [&str; 16] = [
+    "seq", "run", "dead", "skipped", "draw", "users", "pace", "stats", "waiting", "active",
+    "settings", "epoch", "audit", "series", "servers", "polls",
 ];
 const LASTING_KEYS_OF_DATES: [&str; 4] = ["sold:", "held:", "hold:", "version:"];
 
