@@ -9,8 +9,8 @@ described = {
     f"{method.upper()} {path}"
     for path, methods in document["paths"].items()
     for method in methods
-    # Nobody is an operator here.
-    if not path.startswith("/admin/")
+    # Nobody is an operator here, and streams, which do not end by themselves, are not asked for.
+    if not path.startswith(("/admin/", "/metrics")) and not path.endswith("/events")
 }
 line = re.compile(r'method=(\S+) route="([^"]*)" status=2\d\d ')
 with open(sys.argv[1], encoding="utf-8") as log:
