@@ -1,6 +1,8 @@
 //! `onsale queue`: an operator steers a sale from a shell, by the routes under `/admin/` of any
 //! server of it. What is asked is checked by that server, which also notes it.
 
+use std::io::Write as _;
+
 use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use reqwest::{Method, StatusCode};
@@ -172,7 +174,8 @@ pub async fn command_line(order: Order, mut resolver: Resolver) -> Result<(), Fa
         .build();
     let server = Server { url: &order.url, token: &token, http: http.context("no HTTP client")? };
     let printed = server.carry_out(&order).await?;
-    println!("{printed}");
+    // Whoever reads it may have read enough.
+    let _ = writeln!(std::io::stdout(), "{printed}");
     Ok(())
 }
 

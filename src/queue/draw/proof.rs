@@ -77,6 +77,13 @@ pub enum ProofFault {
     /// First come, first served.
     #[error("this line has no lottery: whoever came first is served first")]
     NoDraw,
+    /// A lottery whose seed nobody has committed to.
+    #[error(
+        "this line has a lottery, and no seed is committed to yet: ask again in a second. If it \
+         stays so, people were in line before it was made a lottery, and whoever came first is \
+         served first"
+    )]
+    NotCommitted,
     /// A protocol that this build does not know.
     #[error("the algorithm is {0:?}, and this build knows {ALGORITHM} alone")]
     Algorithm(String),
@@ -124,7 +131,10 @@ impl Proof {
     /// [`ProofFault`].
     pub fn check(&self) -> Result<Checked, ProofFault> {
         use ProofFault::Malformed;
-        let draw = self.draw.as_ref().ok_or(ProofFault::NoDraw)?;
+        let draw = self.draw.as_ref().ok_or_else(|| {
+            let is_lottery = self.prequeue == "lottery";
+            if is_lottery { ProofFault::NotCommitted } else { ProofFault::NoDraw }
+        })?;
         if draw.algorithm != ALGORITHM {
             return Err(ProofFault::Algorithm(draw.algorithm.clone()));
         }
@@ -258,8 +268,10 @@ mod tests {
         ] {
             assert_eq!(changed(change), Err(ProofFault::Malformed(field)));
         }
-        let mut fifo = proof();
-        fifo.draw = None;
-        assert!(matches!(fifo.check(), Err(ProofFault::NoDraw)));
+        let mut none = proof();
+        none.draw = None;
+        assert!(matches!(none.check(), Err(ProofFault::NotCommitted)));
+        "fifo".clone_into(&mut none.prequeue);
+        assert!(matches!(none.check(), Err(ProofFault::NoDraw)));
     }
 }
