@@ -177,7 +177,9 @@ impl Line {
                 }
                 if self.lottery.lacks(draw) {
                     // Without the order a board would tell people who are in that they wait.
-                    self.lottery.compute(self.id, draw).await;
+                    if self.lottery.compute(self.id, draw).await.is_none() {
+                        return Err(QueueError::NotReady);
+                    }
                     continue;
                 }
                 if draw.is_under_way() && draw.drawn().is_some() && reading.order.is_none() {
