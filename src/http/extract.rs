@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`JsonBody`] | the JSON body | POST |
 //! | [`OptionalJsonBody`] | the JSON body, or nowhere | POST that works without any field |
-//! | [`QueryOrBody`] | query or JSON body, each field | GET, DELETE |
+//! | [`QueryOrBody`] | query or JSON body, each field; [`super::NoFields`] takes none | GET, DELETE |
 //! | [`ConcertPath`] | `{id}` in the path | any |
 //!
 //! All reject with a [`Problem`]: 400, 408, 413, 415, then 422 for a range. They read the body
@@ -40,8 +40,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ConcertPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let unreadable =
-            || Problem::bad_request("the concert in the path must be an integer in plain digits");
+        let unreadable = || {
+            Problem::bad_request("the concert in the path must be an integer in plain digits")
+                .with("field", "concertId")
+        };
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|_| unreadable())?;
         let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id);

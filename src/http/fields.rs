@@ -84,6 +84,18 @@ impl FieldSpec {
     }
 }
 
+/// The input of a route that takes none.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFields;
+
+impl FromFields for NoFields {
+    const FIELDS: &'static [FieldSpec] = &[];
+
+    fn from_fields(_: &Fields) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+}
+
 /// An input that is made from named fields.
 pub trait FromFields: Sized {
     /// The fields that this input knows; any other is refused.

@@ -48,7 +48,7 @@ mod tests;
 pub use code::Code;
 pub use config::HttpConfig;
 pub use extract::{ConcertPath, JsonBody, OptionalJsonBody, QueryOrBody};
-pub use fields::{FieldSpec, Fields, FromFields, Kind};
+pub use fields::{FieldSpec, Fields, FromFields, Kind, NoFields};
 pub use measures::Measures;
 pub use problem::Problem;
 pub use routing::{Priority, Routes};

@@ -23,8 +23,8 @@ mod security;
 
 use operation::Operation;
 
-use crate::http::Code;
 use crate::http::answer::EncodedJson;
+use crate::http::{Code, NoFields, QueryOrBody};
 use crate::words::SeatNumber;
 use crate::{concerts, ops, payments, queue, seats};
 
@@ -35,7 +35,7 @@ const ABOUT: &str = "A fair waiting line, seats that are never sold twice, and a
     not HTTP/1.1 is answered 400 `bad-request`, and a head that is too large 431 `headers-too-large`.";
 
 /// `GET /openapi.json`: this description.
-pub async fn show_description() -> Response {
+pub async fn show_description(_: QueryOrBody<NoFields>) -> Response {
     static ENCODED: LazyLock<Bytes> =
         LazyLock::new(|| document().to_json().unwrap_or_default().into());
     EncodedJson(ENCODED.clone()).into_response()
@@ -51,6 +51,7 @@ fn catalogue() -> Vec<Operation> {
     use concerts::routes::CatalogueView;
     vec![
         Operation::new(HttpMethod::Get, "/concerts", "list_catalogue", "What is on sale here")
+            .query::<NoFields>()
             .answers::<CatalogueView>(200, "Every concert of the catalogue, by id."),
     ]
 }
@@ -96,6 +97,7 @@ fn line() -> Vec<Operation> {
             "show_fairness",
             "The order of those who came before the opening, for anybody to check",
         )
+        .query::<NoFields>()
         .concert_in_path()
         .answers::<queue::draw::Proof>(200, "What is public of the draw; without one, `fifo`.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
@@ -203,10 +205,11 @@ fn operation() -> Vec<Operation> {
     use ops::controls::{AuditRequest, AuditView, ConfigureRequest};
     use ops::overview::ConcertOverview;
     use ops::people::{PersonRequest, PersonView};
-    use ops::routes::{ConcertsView, Health};
+    use ops::routes::{ConcertsView, Health, Ready};
     let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
     vec![
         Operation::new(HttpMethod::Get, "/healthz", "show_health", "Whether this process answers")
+            .query::<NoFields>()
             .answers::<Health>(200, "It does."),
         Operation::new(
             HttpMethod::Get,
@@ -214,7 +217,8 @@ fn operation() -> Vec<Operation> {
             "show_readiness",
             "Whether this server can sell",
         )
-        .answers::<Health>(200, "It can.")
+        .query::<NoFields>()
+        .answers::<Ready>(200, "It can.")
         .refuses(&[Code::NotReady]),
         Operation::new(
             HttpMethod::Get,
@@ -222,6 +226,7 @@ fn operation() -> Vec<Operation> {
             "list_concerts",
             "How every sale goes, for operators",
         )
+        .query::<NoFields>()
         .operators_only()
         .answers::<ConcertsView>(200, "Every concert of the catalogue, by id.")
         .refuses(&[Code::RedisUnavailable, Code::NotReady]),
@@ -258,6 +263,7 @@ fn operation() -> Vec<Operation> {
         .answers::<AuditView>(200, "At most 100 changes.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
+            .query::<NoFields>()
             .answers_as(200, "OpenAPI 3.1.", any())
             .refuses(&[Code::TooManyRequests]),
     ]
@@ -272,6 +278,7 @@ fn watching() -> Vec<Operation> {
             "show_dashboard",
             "This server and every sale, now",
         )
+        .query::<NoFields>()
         .operators_only()
         .answers::<DashboardView>(200, "Whatever the stores do."),
         Operation::new(
@@ -285,6 +292,7 @@ fn watching() -> Vec<Operation> {
         .answers::<SeriesView>(200, "The oldest second first.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
         Operation::new(HttpMethod::Get, "/metrics", "show_metrics", "For Prometheus")
+            .query::<NoFields>()
             .operators_only()
             .answers_text(200, "The text format of Prometheus, version 0.0.4."),
     ]

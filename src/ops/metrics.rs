@@ -19,14 +19,18 @@ use super::Operator;
 use super::scripts::Sample;
 use crate::app::{App, AppState};
 use crate::concerts::Concert;
-use crate::http::Problem;
+use crate::http::{NoFields, Problem, QueryOrBody};
 use crate::metrics::Latencies;
 use crate::{payments, postgres, seats};
 
 /// `GET /metrics`: the text format of Prometheus.
 ///
 /// Answers 200; 401 `unauthenticated` without the operators' token.
-pub async fn show_metrics(_: Operator, State(app): State<AppState>) -> Result<Response, Problem> {
+pub async fn show_metrics(
+    _: Operator,
+    State(app): State<AppState>,
+    _: QueryOrBody<NoFields>,
+) -> Result<Response, Problem> {
     let mut registry = Registry::with_prefix("onsale");
     registry.register_collector(Box::new(Everything(app)));
     let mut text = String::with_capacity(64 * 1024);

@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 use super::QueueError;
 use crate::app::AppState;
 use crate::http::answer::Json;
-use crate::http::{ConcertPath, Problem};
+use crate::http::{ConcertPath, NoFields, Problem, QueryOrBody};
 
 /// `GET /concert/{id}/fairness`: what is public of a pre-line, for anybody to check its order.
 ///
@@ -15,6 +15,7 @@ use crate::http::{ConcertPath, Problem};
 pub async fn show_fairness(
     State(app): State<AppState>,
     ConcertPath(id): ConcertPath,
+    _: QueryOrBody<NoFields>,
 ) -> Result<impl IntoResponse, Problem> {
     let concert = app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })?;
     Ok(Json(app.queue.proof(&concert).await?))

@@ -1,6 +1,6 @@
 //! Broken HTTP on a raw socket, for every route. The plumbing alone is in `src/http/tests/framing.rs`.
 
-use super::{ROUTES, Request, Stage, Takes, reading};
+use super::{ROUTES, Request, Stage};
 use crate::support::raw_http::{exchange, exchange_and_end};
 
 /// Ends of a head that no route gets to see: what a request is cannot be told.
@@ -71,7 +71,7 @@ async fn a_head_that_is_too_large_is_431_on_every_route() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_never_whole_is_400_on_every_route_that_reads_one() {
     let stage = Stage::set().await;
-    for route in reading() {
+    for route in ROUTES {
         for (why, end, after) in BROKEN_BODIES {
             let request = typed(&stage, route);
             let answer = exchange(stage.server.address, &with_end(&request, end, after)).await;
@@ -90,7 +90,7 @@ async fn a_body_that_is_never_whole_is_400_on_every_route_that_reads_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_that_is_too_small_cuts_the_body_and_smuggles_nothing() {
     let stage = Stage::set().await;
-    for route in reading() {
+    for route in ROUTES {
         let rest = "POST /payment/charge HTTP/1.1\r\nHost: x\r\n\r\n";
         let after = format!("{{\"u{rest}");
         let request = typed(&stage, route);
@@ -107,7 +107,7 @@ async fn a_length_that_is_too_small_cuts_the_body_and_smuggles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_odd_but_clear_framing_is_read_as_one_request() {
     let stage = Stage::set().await;
-    for route in reading() {
+    for route in ROUTES {
         let request = typed(&stage, route);
         let chunks = "2\r\n[]\r\n0\r\n\r\n";
         for end in [
@@ -123,12 +123,6 @@ async fn an_odd_but_clear_framing_is_read_as_one_request() {
         let answer = exchange(stage.server.address, &bare).await;
         let shown = request.shown("bare line feeds");
         assert_eq!(answer.refusal(&shown), (400, "bad-request".to_owned()), "{shown}");
-    }
-    for route in ROUTES.iter().filter(|route| route.takes == Takes::Nothing) {
-        let plain = stage.send(&stage.bare(route)).await.status;
-        let bytes = with_end(&stage.bare(route), "Content-Length: 0", "");
-        let bare: Vec<u8> = bytes.into_iter().filter(|byte| *byte != b'\r').collect();
-        assert_eq!(exchange(stage.server.address, &bare).await.status, plain, "{route:?}");
     }
     stage.assert_nothing_written().await;
 }

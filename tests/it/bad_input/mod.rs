@@ -36,8 +36,6 @@ enum Takes {
     OptionalBody,
     /// The query, a JSON body, or both.
     Query,
-    /// Neither is read.
-    Nothing,
 }
 
 /// One method of one path.
@@ -62,7 +60,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes) -> Route 
 
 /// Every route of the API.
 const ROUTES: &[Route] = &[
-    Route { token: false, ..route("GET", "/concerts", Takes::Nothing) },
+    Route { token: false, ..route("GET", "/concerts", Takes::Query) },
     Route {
         fields: &["userId", "concertId"],
         token: false,
@@ -71,7 +69,7 @@ const ROUTES: &[Route] = &[
     Route { token_by_query: true, ..route("GET", "/user/token/status", Takes::Query) },
     Route { token_by_query: true, ..route("GET", "/user/token/events", Takes::Query) },
     Route { token_by_query: true, ..route("DELETE", "/user/token", Takes::Query) },
-    Route { token: false, ..route("GET", "/concert/{id}/fairness", Takes::Nothing) },
+    Route { token: false, ..route("GET", "/concert/{id}/fairness", Takes::Query) },
     Route { fields: &["concertId"], ..route("GET", "/concert/available-dates", Takes::Query) },
     Route {
         fields: &["concertId", "concertDate"],
@@ -110,9 +108,9 @@ const ROUTES: &[Route] = &[
         required: &["userId"],
         ..route("GET", "/user/reservations", Takes::Query)
     },
-    Route { token: false, ..route("GET", "/healthz", Takes::Nothing) },
-    Route { token: false, ..route("GET", "/readyz", Takes::Nothing) },
-    Route { token: false, ..route("GET", "/admin/concerts", Takes::Nothing) },
+    Route { token: false, ..route("GET", "/healthz", Takes::Query) },
+    Route { token: false, ..route("GET", "/readyz", Takes::Query) },
+    Route { token: false, ..route("GET", "/admin/concerts", Takes::Query) },
     Route {
         fields: &[
             "concertId",
@@ -139,21 +137,16 @@ const ROUTES: &[Route] = &[
         token: false,
         ..route("GET", "/admin/audit", Takes::Query)
     },
-    Route { token: false, ..route("GET", "/admin/dashboard", Takes::Nothing) },
+    Route { token: false, ..route("GET", "/admin/dashboard", Takes::Query) },
     Route {
         fields: &["concertId", "after"],
         required: &["concertId"],
         token: false,
         ..route("GET", "/admin/series", Takes::Query)
     },
-    Route { token: false, ..route("GET", "/metrics", Takes::Nothing) },
-    Route { token: false, ..route("GET", "/openapi.json", Takes::Nothing) },
+    Route { token: false, ..route("GET", "/metrics", Takes::Query) },
+    Route { token: false, ..route("GET", "/openapi.json", Takes::Query) },
 ];
-
-/// The routes that read fields.
-fn reading() -> impl Iterator<Item = &'static Route> {
-    ROUTES.iter().filter(|route| route.takes != Takes::Nothing)
-}
 
 /// The routes that take a field of this name.
 fn taking(field: &'static str) -> impl Iterator<Item = &'static Route> {
@@ -300,7 +293,6 @@ impl Stage {
             Takes::Body | Takes::OptionalBody => {
                 self.bare(route).json(Value::Object(fields.clone()).to_string())
             }
-            Takes::Nothing => self.bare(route),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `Content-Type` and `Content-Encoding`: only JSON in UTF-8 is read, and any kind of it is.
 
-use super::{Stage, Takes, reading};
+use super::{ROUTES, Stage, Takes};
 
 /// Types of which a body is not read.
 const NOT_JSON: &[&str] = &[
@@ -27,7 +27,7 @@ const JSON: &[&str] = &[
 async fn a_body_that_is_not_called_json_is_415_on_every_route_that_reads_one() {
     const UNSUPPORTED: (u16, &str) = (415, "unsupported-media-type");
     let stage = Stage::set().await;
-    for route in reading() {
+    for route in ROUTES {
         let body = serde_json::Value::Object(stage.object(route)).to_string();
         let untyped = stage.bare(route).json(&body).without("Content-Type");
         for wrong in NOT_JSON {
@@ -53,7 +53,7 @@ async fn a_body_that_is_not_called_json_is_415_on_every_route_that_reads_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_called_json_is_read_whatever_kind_it_is() {
     let stage = Stage::set().await;
-    for route in reading() {
+    for route in ROUTES {
         let wrong = stage.bare(route).json("[]").without("Content-Type");
         for json in JSON {
             let request = wrong.clone().with("Content-Type", json);
