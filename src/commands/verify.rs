@@ -4,10 +4,11 @@
 //! `GET /concert/{id}/fairness` can run it, and compare with other implementations of
 //! `docs/fairness.md`.
 
+use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::Failure;
 use crate::queue::Token;
@@ -16,6 +17,8 @@ use crate::queue::draw::proof::{Checked, Rank};
 
 /// The largest answer that is read: a million ranges would fit.
 const PROOF_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most people whose order is computed: 8 bytes each, and whoever wrote the answer says how many.
+const PEOPLE_MAX: u64 = 50_000_000;
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,6 +42,12 @@ pub async fn command(question: Question) -> Result<(), Failure> {
     let text = read(&question.source).await?;
     let proof: Proof = serde_json::from_str(&text).context("this is no answer of /fairness")?;
     let place = place(&question, &proof)?;
+    // That there are not more people in `segments` than this is part of the check.
+    let people = proof.draw.as_ref().and_then(|draw| draw.people).unwrap_or(0);
+    if people > PEOPLE_MAX {
+        let why = anyhow!("{people} people were drawn, and this checks at most {PEOPLE_MAX}");
+        return Err(Failure::Other(why));
+    }
     let checked = proof.check().map_err(anyhow::Error::new)?;
     print!("{}", report(&proof, &checked, place));
     Ok(())
@@ -95,15 +104,25 @@ async fn read(source: &str) -> anyhow::Result<String> {
     if source.starts_with("http://") {
         return fetch(source).await.with_context(|| format!("{source} cannot be read"));
     }
-    let mut text = String::new();
     if source == "-" {
-        let most = PROOF_BYTES_MAX as u64;
-        std::io::stdin().take(most).read_to_string(&mut text).context("the standard input")?;
-    } else {
-        text =
-            std::fs::read_to_string(source).with_context(|| format!("{source} cannot be read"))?;
+        return bounded(std::io::stdin()).context("the standard input cannot be read");
     }
-    Ok(text)
+    let text = File::open(source).map_err(anyhow::Error::new).and_then(bounded);
+    text.with_context(|| format!("{source} cannot be read"))
+}
+
+/// All of it, unless it is too long.
+fn bounded(source: impl Read) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    source.take(PROOF_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    text_of(bytes)
+}
+
+fn text_of(bytes: Vec<u8>) -> anyhow::Result<String> {
+    if bytes.len() > PROOF_BYTES_MAX {
+        bail!("it is longer than {PROOF_BYTES_MAX} bytes");
+    }
+    String::from_utf8(bytes).context("it is no text")
 }
 
 async fn fetch(url: &str) -> anyhow::Result<String> {
@@ -113,8 +132,8 @@ async fn fetch(url: &str) -> anyhow::Result<String> {
     while let Some(piece) = answer.chunk().await? {
         body.extend_from_slice(&piece);
         if body.len() > PROOF_BYTES_MAX {
-            bail!("the answer is longer than {PROOF_BYTES_MAX} bytes");
+            break;
         }
     }
-    String::from_utf8(body).context("the answer is no text")
+    text_of(body)
 }

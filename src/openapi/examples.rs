@@ -35,7 +35,8 @@ pub(super) fn answer(operation: &str) -> Option<Value> {
         "leave_line" => json!({ "status": "left" }),
         "list_dates" => json!({ "availableDates": ["2030-12-24"] }),
         "show_fairness" => json!({
-            "concertId": 1, "prequeue": "lottery", "opensAt": "2030-11-01T11:00:00Z",
+            "concertId": 1, "prequeue": "lottery", "missedLottery": false,
+            "opensAt": "2030-11-01T11:00:00Z",
             "draw": {
                 "id": "6f1c0f5e-54a5-4b0e-9f3a-0f2c8d6b7e10", "algorithm": "onsale-draw-1",
                 "committedAt": "2030-10-25T09:00:00Z",

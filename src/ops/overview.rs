@@ -36,12 +36,16 @@ pub struct ConcertOverview {
     waiting: u64,
     /// Active tokens that have not expired.
     active: u64,
-    /// The most active tokens: the live setting, else the concert's, else the server's.
+    /// The most active tokens: the live setting, else the concert's, else the server's. With 0
+    /// nobody is let in.
     capacity: u32,
     /// The most promotions per second, as for `capacity`.
     batch: u32,
     /// Whether an operator halted promotion.
     paused: bool,
+    /// Whether the catalogue says `lottery` and there is none: the sale had opened, or people were in
+    /// line, before a seed was committed to, so whoever came first is served first.
+    missed_lottery: bool,
     /// When the sale opens: the live setting, else the concert's; none if it is open from the start.
     opens_at: Option<DateTime<Utc>>,
     /// When it ends, as for `opensAt`; none if it has no end.
@@ -135,6 +139,7 @@ impl Overview {
             capacity: facts.settings.capacity,
             batch: facts.settings.batch,
             paused: facts.settings.paused,
+            missed_lottery: facts.has_missed_lottery(&concert.prequeue),
             opens_at: facts.settings.opens_at(),
             closes_at: facts.settings.closes_at(),
             message: facts.message,

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use super::dead::{Among, DeadEntry, DeadSet};
 use super::draw::{Draw, Order};
 use super::estimate::Outlook;
-use crate::concerts::Generation;
+use crate::concerts::{Generation, Prequeue};
 use crate::words::Place;
 
 /// What one read of `queue/board` answers.
@@ -89,6 +89,14 @@ impl BoardFacts {
     /// Whether there is a lottery that nobody knows the order of yet.
     fn is_undrawn(&self) -> bool {
         self.draw.as_ref().is_some_and(|draw| draw.drawn().is_none())
+    }
+
+    /// Whether a concert with this pre-line has no lottery although it was to have one: the sale
+    /// had opened, or people were in line, before a seed was committed to. The rule of `queue/draw`.
+    #[must_use]
+    pub fn has_missed_lottery(&self, prequeue: &Prequeue) -> bool {
+        let is_open = self.redis_now_ms >= self.settings.opens_at_ms;
+        *prequeue != Prequeue::Fifo && self.draw.is_none() && (is_open || self.waiting > 0)
     }
 
     /// Whether promotion lets anybody in at all.

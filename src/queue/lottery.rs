@@ -4,6 +4,7 @@
 //! Nothing here is needed by another server, and nothing here decides: the scripts do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
@@ -24,6 +25,8 @@ pub(super) struct Lottery {
     computed: ArcSwapOption<Computed>,
     /// One computation at a time.
     computing: tokio::sync::Mutex<()>,
+    /// Whether it was said that there is none.
+    is_missed: AtomicBool,
 }
 
 /// What came of one computation.
@@ -36,8 +39,13 @@ struct Computed {
 
 impl Lottery {
     pub fn new(keys: TokenKeys) -> Self {
-        let (seen, computed) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self { keys, seen, computed, computing: tokio::sync::Mutex::default() }
+        Self {
+            keys,
+            seen: ArcSwapOption::empty(),
+            computed: ArcSwapOption::empty(),
+            computing: tokio::sync::Mutex::default(),
+            is_missed: AtomicBool::new(false),
+        }
     }
 
     /// The draw as this server last saw it.
@@ -98,6 +106,17 @@ impl Lottery {
         draw.seal.open(concert, &self.keys)
     }
 
+    /// Says once that the lottery that was announced does not take place.
+    fn miss(&self, concert: &Concert) {
+        if concert.prequeue != Prequeue::Fifo && !self.is_missed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                concert = %concert.id,
+                "there will be no lottery: the sale had opened, or people were in line, before a \
+                 seed was committed to; whoever came first is served first"
+            );
+        }
+    }
+
     fn new_seal(&self, concert: &Concert) -> Seal {
         let round = match &concert.prequeue {
             Prequeue::Lottery { beacon_round } => beacon_round.clone(),
@@ -116,9 +135,14 @@ impl Line {
             DrawOutcome::Draw(draw) => {
                 let draw = Arc::new(*draw);
                 self.lottery.see(&draw);
+                self.lottery.is_missed.store(false, Ordering::Relaxed);
                 Ok(Some(draw))
             }
-            DrawOutcome::None | DrawOutcome::Unsettled => Ok(None),
+            DrawOutcome::None => {
+                self.lottery.miss(concert);
+                Ok(None)
+            }
+            DrawOutcome::Unsettled => Ok(None),
         }
     }
 }

@@ -195,15 +195,17 @@ impl Queue {
         let facts = board.facts();
         let draw = facts.draw.as_ref();
         let seed = draw.and_then(|draw| line.lottery.seed(concert.id, draw));
+        let missed_lottery = facts.has_missed_lottery(&concert.prequeue);
         let prequeue = match draw {
             Some(_) => "lottery",
-            // It is committed to within a second, or at the first arrival.
-            None if facts.phase() == Phase::Before => concert.prequeue.as_str(),
-            None => Prequeue::Fifo.as_str(),
+            None if missed_lottery => Prequeue::Fifo.as_str(),
+            // A lottery is committed to within a second, or at the first arrival.
+            None => concert.prequeue.as_str(),
         };
         Ok(Proof {
             concert_id: concert.id.get(),
             prequeue: prequeue.to_owned(),
+            missed_lottery,
             opens_at: facts.settings.opens_at(),
             draw: draw.map(|draw| PublicDraw::new(draw, seed.as_ref())),
         })

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use onsale::concerts::{Concert, Generation, Prequeue};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::line::{Line, place_of, user_id};
+use crate::support::process::ServerProcess;
 use crate::support::server::{Answer, Deployment, TOKEN_KEY, TestServer};
 use crate::support::{RawRedis, concert, eventually};
 
@@ -211,6 +213,22 @@ async fn with_a_beacon_nobody_is_let_in_before_its_value_is_there_and_it_stays()
     let output = verify(vec![path]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("seed and terms make"), "{output:?}");
+    // Nor does a stranger's answer take the machine: more people than anybody checks, or bytes without end.
+    let mut many = public.clone();
+    many["draw"]["people"] = json!(50_000_001);
+    many["draw"]["segments"] = json!([[1, 50_000_001]]);
+    std::fs::write(file.path(), many.to_string()).expect("written");
+    let output = verify(vec![file.path().display().to_string()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("50000001 people were drawn, and this checks at most 50000000"),
+        "{said}"
+    );
+    let output = verify(vec!["/dev/zero".to_owned()]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it is longer than 67108864 bytes"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,8 +237,7 @@ async fn a_line_without_a_lottery_says_so() {
     let server = deployment.start().await;
     let concert = deployment.concert();
     let public = proof(&server, concert).await;
-    let expected =
-        json!({"concertId": concert.id, "prequeue": "fifo", "opensAt": null, "draw": null});
+    let expected = json!({"concertId": concert.id, "prequeue": "fifo", "missedLottery": false, "opensAt": null, "draw": null});
     assert_eq!(public, expected);
     for (path, told) in [
         ("/concert/x/fairness", (400, "bad-request")),
@@ -228,12 +245,56 @@ async fn a_line_without_a_lottery_says_so() {
         ("/concert/0/fairness", (422, "out-of-range")),
         ("/concert/4000000/fairness", (404, "unknown-concert")),
     ] {
-        assert_eq!(server.get(path).await.refusal(), told, "{path}");
+        let refused = server.get(path).await;
+        assert_eq!(refused.refusal(), told, "{path}");
+        assert!(told.0 == 404 || refused.body["field"] == "concertId", "{path}: {refused:?}");
     }
     let url = format!("http://{}/concert/{}/fairness", server.address, concert.id);
     let output = verify(vec![url]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no lottery"), "{output:?}");
+}
+
+/// The first of two servers knew nothing of a lottery; the other one comes too late for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lottery_that_was_missed_is_told_of_everywhere() {
+    let mut open = lottery(None);
+    open.opens_at = Some("2020-12-01T20:00:00+09:00".parse().expect("a moment"));
+    let concerts = vec![lottery(None), open, lottery(None)];
+    let late = Deployment::new(concerts).await.with("admin_token", TOKEN);
+    let mut early = late.clone();
+    early.concerts[0].prequeue = Prequeue::Fifo;
+    early.start().await.join(&late.concerts[0], 1).await;
+
+    let process = ServerProcess::start(&late).await;
+    let server = &process.server;
+    let overview = server.bearing(TOKEN).get("/admin/concerts").await.expect(200).body;
+    for (concert, is_missed) in late.concerts.iter().zip([true, true, false]) {
+        let told = || async {
+            let public = proof(server, concert).await;
+            let word = if is_missed { "fifo" } else { "lottery" };
+            public["missedLottery"] == is_missed
+                && public["prequeue"] == word
+                && public["draw"].is_null() == is_missed
+        };
+        eventually("it is told to everybody", told).await;
+        let id = json!(concert.id);
+        let rows = overview["concerts"].as_array().expect("concerts");
+        let row = rows.iter().find(|row| row["concertId"] == id).expect("the concert");
+        assert_eq!(row["missedLottery"], is_missed, "{row}");
+    }
+    let url = format!("http://{}/concert/{}/fairness", server.address, late.concerts[1].id);
+    let output = verify(vec![url]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("was to have a lottery and has none"), "{output:?}");
+    let warnings = |log: &str| log.matches("there will be no lottery").count();
+    let is_logged = || async { warnings(&process.log()) == 2 };
+    eventually("it is logged", is_logged).await;
+    // Once for each, however often it is found.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (_, log) = process.stop().await;
+    assert_eq!(warnings(&log), 2, "{log}");
 }
 
 /// A line of named people whose lottery is not open yet.
@@ -304,6 +365,56 @@ async fn positions_on_every_server_agree_with_the_order_in_which_people_are_let_
         line_of.iter().map(|(_, place)| *place).chain([place_of(&late).get()]).collect();
     assert_eq!(served, expected);
     assert!(served.iter().any(|place| *place < served[0]), "this was no order of arrival");
+}
+
+/// How often a script was called.
+async fn calls(line: &mut Line) -> u64 {
+    let told = line.say("INFO commandstats").await.text().to_owned();
+    let of = |name: &str| -> u64 {
+        let row = told.lines().find_map(|row| row.strip_prefix(name));
+        let calls = row.and_then(|row| row.split_once("calls=")?.1.split(',').next());
+        calls.map_or(0, |calls| calls.parse().expect("a number"))
+    };
+    of("cmdstat_evalsha:") + of("cmdstat_evalsha_ro:")
+}
+
+/// A server knows who left before the opening; it puts them in order instead of reading them again,
+/// as every other server would at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_left_before_the_opening_is_not_read_again_at_it() {
+    const LEAVERS: u64 = 30_000;
+    let (_private, mut line, tokens) = gathered(3, QueueConfig::default()).await;
+    let keys = line.concert.keys.clone();
+    let last = place_of(&tokens[2]).get();
+    for lot in 0..LEAVERS / 1_000 {
+        let dead = (lot * 1_000 + 1..=(lot + 1) * 1_000).map(|n| format!("{n} {}", last + n));
+        let dead: Vec<_> = dead.collect();
+        line.say(&format!("ZADD {} {}", keys.dead, dead.join(" "))).await;
+    }
+    line.say(&format!("SET {} {}", keys.seq, last + LEAVERS)).await;
+    let begun = Instant::now();
+    let queue = line.server.queue.clone();
+    let known = || async { queue.standing(&tokens[0]).await.is_ok_and(|one| one.position == 3) };
+    eventually("those who left are known", known).await;
+    println!("read within {:?}", begun.elapsed());
+
+    line.say("CONFIG RESETSTAT").await;
+    let begun = Instant::now();
+    open(&mut line).await;
+    let drawn = || async {
+        let standing = queue.standing(&tokens[0]).await;
+        standing.is_ok_and(|one| one.status == Status::Waiting)
+    };
+    eventually("the order is known", drawn).await;
+    let reads = calls(&mut line).await;
+    println!("{reads} script calls, drawn within {:?}", begun.elapsed());
+    assert!(reads < LEAVERS / 1_000, "{reads} script calls");
+    let mut positions = Vec::new();
+    for token in &tokens {
+        positions.push(line.server.position(token).await);
+    }
+    positions.sort_unstable();
+    assert_eq!(positions, [1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,7 +61,11 @@ pub(super) fn concerts(all: &[Value]) -> String {
             ]
         })
         .collect();
-    table(&head, &rows)
+    let missed = all.iter().filter(|one| one["missedLottery"] == true).map(|one| {
+        let concert = plain(&one["concertId"]);
+        format!("\nConcert {concert} has missed its lottery: whoever came first is served first.")
+    });
+    missed.fold(table(&head, &rows), |text, line| text + &line)
 }
 
 /// The notes of changes.
@@ -135,6 +139,19 @@ AT  SETTING  BEFORE  AFTER  REQUEST
 t1  paused   -       1      r
 t2  batch    100     -      s";
         assert_eq!(audit(&entries), expected);
+    }
+
+    #[test]
+    fn a_lottery_that_was_missed_is_said_below_the_table() {
+        let all = [json!({"concertId": 7, "missedLottery": true}), json!({"concertId": 8})];
+        let told = concerts(&all);
+        assert!(
+            told.ends_with(
+                "\nConcert 7 has missed its lottery: whoever came first is served first."
+            ),
+            "{told}"
+        );
+        assert!(!concerts(&all[1..]).contains("lottery"));
     }
 
     #[test]

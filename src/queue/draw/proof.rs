@@ -17,6 +17,10 @@ pub struct Proof {
     pub concert_id: u32,
     /// `fifo`: who comes first is served first; `lottery`: whoever came before the opening is drawn.
     pub prequeue: String,
+    /// Whether a lottery was to be, and is none: the sale had opened, or people were in line, before
+    /// a seed was committed to.
+    #[serde(default)]
+    pub missed_lottery: bool,
     /// When the sale opens; none if it is open from the start.
     pub opens_at: Option<DateTime<Utc>>,
     /// The draw; none with `fifo`.
@@ -78,12 +82,14 @@ pub enum ProofFault {
     #[error("this line has no lottery: whoever came first is served first")]
     NoDraw,
     /// A lottery whose seed nobody has committed to.
-    #[error(
-        "this line has a lottery, and no seed is committed to yet: ask again in a second. If it \
-         stays so, people were in line before it was made a lottery, and whoever came first is \
-         served first"
-    )]
+    #[error("this line has a lottery, and no seed is committed to yet: ask again in a second")]
     NotCommitted,
+    /// A lottery that does not take place.
+    #[error(
+        "this line was to have a lottery and has none: the sale had opened, or people were in line, \
+         before a seed was committed to. Whoever came first is served first"
+    )]
+    Missed,
     /// A protocol that this build does not know.
     #[error("the algorithm is {0:?}, and this build knows {ALGORITHM} alone")]
     Algorithm(String),
@@ -131,10 +137,13 @@ impl Proof {
     /// [`ProofFault`].
     pub fn check(&self) -> Result<Checked, ProofFault> {
         use ProofFault::Malformed;
-        let draw = self.draw.as_ref().ok_or_else(|| {
-            let is_lottery = self.prequeue == "lottery";
-            if is_lottery { ProofFault::NotCommitted } else { ProofFault::NoDraw }
-        })?;
+        let Some(draw) = &self.draw else {
+            return Err(match self.prequeue.as_str() {
+                _ if self.missed_lottery => ProofFault::Missed,
+                "lottery" => ProofFault::NotCommitted,
+                _ => ProofFault::NoDraw,
+            });
+        };
         if draw.algorithm != ALGORITHM {
             return Err(ProofFault::Algorithm(draw.algorithm.clone()));
         }
@@ -220,7 +229,8 @@ mod tests {
             seed0: Some(hex(&std::array::from_fn(|n| u8::try_from(n).expect("a byte")))),
         };
         let prequeue = "lottery".to_owned();
-        Proof { concert_id: 1, prequeue, opens_at: None, draw: Some(draw) }
+        let (missed_lottery, opens_at) = (false, None);
+        Proof { concert_id: 1, prequeue, missed_lottery, opens_at, draw: Some(draw) }
     }
 
     #[test]
@@ -273,5 +283,7 @@ mod tests {
         assert!(matches!(none.check(), Err(ProofFault::NotCommitted)));
         "fifo".clone_into(&mut none.prequeue);
         assert!(matches!(none.check(), Err(ProofFault::NoDraw)));
+        none.missed_lottery = true;
+        assert!(matches!(none.check(), Err(ProofFault::Missed)));
     }
 }

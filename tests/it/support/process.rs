@@ -229,6 +229,10 @@ fn catalogue_of(concerts: &[Concert]) -> String {
             concert.price,
             concert.time_zone,
         );
+        if let Some(opens_at) = concert.opens_at {
+            let _ = writeln!(text, "opens_at = \"{}\"", opens_at.to_rfc3339());
+        }
+        let _ = writeln!(text, "prequeue = \"{}\"", concert.prequeue.as_str());
     }
     text
 }
