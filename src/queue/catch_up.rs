@@ -51,6 +51,8 @@ pub struct BoardBuilder {
     /// The highest dead ordinal read.
     ordinal: u64,
     dead: Arc<DeadSet>,
+    /// What lies wholly below this was dropped from `dead`.
+    dropped_below: u64,
     /// Dead places read since the last complete board.
     pending: Vec<PlaceRange>,
     /// Places that left through this server, and when the store's answer came. They outlast a
@@ -73,6 +75,7 @@ impl BoardBuilder {
             order: None,
             ordinal: 0,
             dead: Arc::default(),
+            dropped_below: 0,
             pending: Vec::new(),
             own_leaves: VecDeque::new(),
             pace: Pace::new(active_ttl),
@@ -98,14 +101,16 @@ impl BoardBuilder {
         let BoardReading { facts, dead, dead_complete, order } = reading;
         let is_another_order =
             self.order.as_ref().map(Arc::as_ptr) != order.as_ref().map(Arc::as_ptr);
-        if is_another_order || self.seen.as_ref().is_some_and(|seen| is_another_life(seen, &facts))
-        {
+        let is_another_life = self.seen.as_ref().is_some_and(|seen| is_another_life(seen, &facts));
+        if is_another_life || is_another_order && !self.may_be_ordered(order.as_deref()) {
             self.read_anew();
             self.order = order;
             if ask.after > 0 {
                 // What it says of dead places begins in the middle of a line that is gone.
                 return Progress::More;
             }
+        } else if is_another_order {
+            self.put_in_order(order);
         }
         self.pace.observe(&facts);
         for entry in dead {
@@ -117,6 +122,20 @@ impl BoardBuilder {
             return Progress::More;
         }
         self.complete(ask, facts)
+    }
+
+    /// Whether all that was read, as places, can be kept as numbers in service of `order`: at the
+    /// opening half a million may have left, and every server would read them again at once.
+    fn may_be_ordered(&self, order: Option<&Order>) -> bool {
+        // A place that takes part may have been dropped: it was the first in line, and is not here.
+        self.order.is_none()
+            && order.is_some_and(|order| self.dropped_below <= order.segments().first())
+    }
+
+    fn put_in_order(&mut self, order: Option<Arc<Order>>) {
+        self.order = order;
+        let (dead, pending) = (std::mem::take(&mut self.dead), std::mem::take(&mut self.pending));
+        dead.places().chain(pending).for_each(|range| self.bury(range));
     }
 
     /// Keeps dead places as numbers in service.
@@ -150,6 +169,7 @@ impl BoardBuilder {
         if stale || !self.pending.is_empty() {
             let pending = std::mem::take(&mut self.pending);
             self.dead = Arc::new(self.dead.merged(pending, front));
+            self.dropped_below = front;
         }
         let outlook = self.pace.outlook(&facts);
         let (order, dead) = (self.order.clone(), Arc::clone(&self.dead));
@@ -180,6 +200,7 @@ impl BoardBuilder {
         self.seen = None;
         self.ordinal = 0;
         self.dead = Arc::default();
+        self.dropped_below = 0;
         self.pending.clear();
         self.board = None;
     }
@@ -359,6 +380,16 @@ mod tests {
         }
     }
 
+    /// The same line as a server saw it before it knew the order; `left` in the order of leaving.
+    fn before_the_draw(order: &Arc<Order>, left: &[u64], after: u64) -> BoardReading {
+        let waiting: Vec<u64> =
+            (11..=20).chain(25..=40).filter(|place| !left.contains(place)).collect();
+        let mut reading = of_a_lottery(order, 0, left, &waiting);
+        (reading.order, reading.facts.draw) = (None, None);
+        reading.dead.retain(|entry| entry.ordinal > after);
+        reading
+    }
+
     proptest! {
         /// Whoever left, before or after the draw, and however far it is: a position is the number
         /// of people before, in the order in which promotion lets them in.
@@ -367,6 +398,7 @@ mod tests {
             left in prop::sample::subsequence((11..=20).chain(25..=40).collect::<Vec<u64>>(), 0..=20)
                 .prop_shuffle(),
             served in 0_usize..=26,
+            known in prop::option::of(any::<prop::sample::Index>()),
         ) {
             let order = drawn();
             let all: Vec<u64> = order.places(0, 20).chain(35..=40).collect();
@@ -380,8 +412,20 @@ mod tests {
                 Some(rank) => rank + 1,
             };
             let mut builder = builder();
-            let ask = builder.ask(Instant::now());
-            let board = complete(builder.take(ask, of_a_lottery(&order, cursor, &left, &line)));
+            if let Some(known) = known {
+                // So many had left when this server last looked, before the draw.
+                let ask = builder.ask(Instant::now());
+                let known = &left[..known.index(left.len() + 1)];
+                complete(builder.take(ask, before_the_draw(&order, known, 0)));
+            }
+            let board = loop {
+                let ask = builder.ask(Instant::now());
+                let mut reading = of_a_lottery(&order, cursor, &left, &line);
+                reading.dead.retain(|entry| entry.ordinal > ask.after());
+                if let Progress::Complete(board) = builder.take(ask, reading) {
+                    break board;
+                }
+            };
             prop_assert_eq!(board.discrepancy(), 0);
             for (position, waits) in (1..).zip(&line) {
                 prop_assert_eq!(board.position_of(place(*waits)), OnBoard::Waiting { position });
@@ -412,12 +456,11 @@ mod tests {
         let ask = builder.ask(Instant::now());
         let board = builder.take(ask, unknown(of_a_lottery(&order, 0, &[], &waiting)));
         assert_eq!(complete(board).phase(), Phase::Before);
-        // What was read of the dead is read anew, in the order.
+        // What was read of the dead is put in order, and not read again.
         let ask = builder.ask(Instant::now());
-        let known = of_a_lottery(&order, 0, &[], &waiting);
-        assert!(matches!(builder.take(ask, known.clone()), Progress::More));
-        let ask = builder.ask(Instant::now());
-        assert_eq!(ask.after(), 0);
+        assert_eq!(ask.after(), 1);
+        let mut known = of_a_lottery(&order, 0, &[], &waiting);
+        known.dead.clear();
         let board = complete(builder.take(ask, known));
         assert_eq!(board.phase(), Phase::Open);
         let first = order.place_at(0).expect("somebody");

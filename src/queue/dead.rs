@@ -96,6 +96,11 @@ impl DeadSet {
         }
     }
 
+    /// The ranges, ascending.
+    pub fn places(&self) -> impl Iterator<Item = PlaceRange> + '_ {
+        self.ranges.iter().map(|range| PlaceRange { first: range.first, last: range.last })
+    }
+
     /// How many ranges are kept.
     #[must_use]
     pub fn ranges(&self) -> usize {
