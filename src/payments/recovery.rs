@@ -98,6 +98,17 @@ impl Payments {
         *self.0.recovery.settle.write() = Some(Arc::new(settle));
     }
 
+    /// What `read` makes of the live settings of `concert` as they were a second or so ago; of none
+    /// before this server has verified the concert.
+    pub fn with_settings<T>(
+        &self,
+        concert: ConcertId,
+        read: impl FnOnce(&[(String, String)]) -> T,
+    ) -> T {
+        let seen = self.0.recovery.seen.lock();
+        read(seen.get(&concert).map_or(&[], |seen| seen.settings.as_slice()))
+    }
+
     /// Each second: verifies every concert whose generation changed, and compares the others once a
     /// minute. Any server may do it, at any time, twice.
     ///

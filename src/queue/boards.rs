@@ -18,12 +18,11 @@ use tokio::sync::{Notify, watch};
 use super::draw::Draw;
 use super::line::Line;
 use super::scripts::{BoardRow, ReadBoard};
-use super::{
-    Board, BoardBuilder, BoardFacts, BoardReading, LineSettings, Moment, Progress, QueueError,
-};
+use super::settings::{knob, moment};
+use super::{Board, BoardBuilder, BoardFacts, BoardReading, LineSettings, Progress, QueueError};
 use crate::concerts::Concert;
 use crate::redis::RedisError;
-use crate::words::{People, Place};
+use crate::words::Place;
 
 /// How often a board is read while somebody asks.
 const EVERY: Duration = Duration::from_millis(250);
@@ -234,22 +233,6 @@ fn is_due(facts: &BoardFacts, draw: &Draw) -> bool {
     draw.frozen.is_none() && facts.redis_now_ms >= facts.settings.opens_at_ms
 }
 
-/// A live setting, by the rule of `queue/promote`: anything but a whole number in range counts as
-/// not set.
-fn knob(text: Option<&str>) -> Option<u32> {
-    whole_number(text, u64::from(People::MAX)).and_then(|number| u32::try_from(number).ok())
-}
-
-/// A moment among the live settings, Unix ms; by the same rule.
-fn moment(text: Option<&str>) -> Option<u64> {
-    whole_number(text, Moment::UNIX_MS_MAX)
-}
-
-fn whole_number(text: Option<&str>, max: u64) -> Option<u64> {
-    let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse().ok().filter(|number| *number <= max)
-}
-
 /// Somebody who hears of every board of a line.
 pub(super) struct BoardListener {
     line: Arc<Line>,
@@ -331,24 +314,5 @@ impl Reader {
         // Somebody may have asked and seen the reader still there: then it has to go on, unless
         // another one was started already.
         !boards.is_asked.load(Ordering::SeqCst) || boards.is_reading.swap(true, Ordering::SeqCst)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_live_setting_that_is_no_number_in_range_counts_as_not_set() {
-        assert_eq!(knob(Some("0")), Some(0));
-        assert_eq!(knob(Some("10000000")), Some(10_000_000));
-        for text in ["", "-1", "1.5", "1e3", "10000001", "+5", "99999999999999"] {
-            assert_eq!(knob(Some(text)), None, "{text}");
-        }
-        assert_eq!(knob(None), None);
-        assert_eq!(moment(Some("253402300799999")), Some(253_402_300_799_999));
-        for text in ["", "-1", "now", "253402300800000"] {
-            assert_eq!(moment(Some(text)), None, "{text}");
-        }
     }
 }

@@ -148,6 +148,32 @@ impl SettingsChange {
     }
 }
 
+/// A live setting, by the rule of `queue/promote`: anything but a whole number in range counts as
+/// not set.
+pub(super) fn knob(text: Option<&str>) -> Option<u32> {
+    whole_number(text, u64::from(People::MAX)).and_then(|number| u32::try_from(number).ok())
+}
+
+/// A moment among the live settings, Unix ms; by the same rule.
+pub(super) fn moment(text: Option<&str>) -> Option<u64> {
+    whole_number(text, Moment::UNIX_MS_MAX)
+}
+
+fn whole_number(text: Option<&str>, max: u64) -> Option<u64> {
+    let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok().filter(|number| *number <= max)
+}
+
+/// When a sale opens and ends by its live settings alone, Unix ms; none where they say nothing.
+#[must_use]
+pub fn live_times(settings: &[(String, String)]) -> (Option<u64>, Option<u64>) {
+    let of = |wanted: &str| {
+        let setting = settings.iter().find(|(name, _)| name == wanted);
+        moment(setting.map(|(_, text)| text.as_str()))
+    };
+    (of("opens_at"), of("closes_at"))
+}
+
 /// Changes settings, and notes each change.
 #[derive(Debug)]
 pub struct Configure<'a> {
@@ -243,6 +269,23 @@ fn write_change<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_live_setting_that_is_no_number_in_range_counts_as_not_set() {
+        assert_eq!(knob(Some("0")), Some(0));
+        assert_eq!(knob(Some("10000000")), Some(10_000_000));
+        for text in ["", "-1", "1.5", "1e3", "10000001", "+5", "99999999999999"] {
+            assert_eq!(knob(Some(text)), None, "{text}");
+        }
+        assert_eq!(knob(None), None);
+        assert_eq!(moment(Some("253402300799999")), Some(253_402_300_799_999));
+        for text in ["", "-1", "now", "253402300800000"] {
+            assert_eq!(moment(Some(text)), None, "{text}");
+        }
+        let settings = [("closes_at", "5"), ("capacity", "7"), ("opens_at", "soon")];
+        let settings = settings.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(live_times(&settings), (None, Some(5)));
+    }
 
     #[test]
     fn a_beacon_value_is_16_to_128_hex_digits() {

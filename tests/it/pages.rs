@@ -1,11 +1,16 @@
 //! What browsers get: the files, with what keeps a browser safe, and the catalogue that a page shows.
 
-use chrono::DateTime;
-use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use serde_json::json;
+use std::time::Duration;
 
-use crate::support::concert;
+use chrono::DateTime;
+use onsale::words::ConcertId;
+use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use serde_json::{Value, json};
+
 use crate::support::server::Deployment;
+use crate::support::{concert, within};
+
+const ADMIN: &str = "the-operators-token-of-a-test";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_is_sent_with_its_type_and_a_strict_policy_and_then_confirmed() {
@@ -44,6 +49,7 @@ async fn the_catalogue_tells_what_is_on_sale_and_nothing_about_who_bought() {
     later.opens_at = Some(opens_at);
     let ids = [open.id, later.id];
     let deployment = Deployment::new(vec![open, later]).await.with("max_seats_per_user", "3");
+    let deployment = deployment.with("admin_token", ADMIN);
     let server = deployment.start().await;
     let answer = server.get("/concerts").await.expect(200);
     let expected = json!({
@@ -62,4 +68,31 @@ async fn the_catalogue_tells_what_is_on_sale_and_nothing_about_who_bought() {
         ],
     });
     assert_eq!(answer.body, expected);
+
+    // What operators change while the sale goes is told, and taken back.
+    let change = async |id: ConcertId, at: Value| {
+        let body = json!({"concertId": id, "opensAt": at, "closesAt": at});
+        let request = server.request("PATCH", "/admin/concerts").bearer_auth(ADMIN).json(&body);
+        server.answer(request).await.expect(200);
+    };
+    let told = async |concert: usize| {
+        let catalogue = server.get("/concerts").await.expect(200).body;
+        let concert = &catalogue["concerts"][concert];
+        (concert["opensAt"].clone(), concert["closesAt"].clone())
+    };
+    let moment = json!("2031-05-06T07:08:09Z");
+    let in_seoul = json!("2031-05-06T16:08:09+09:00");
+    for id in ids {
+        change(id, moment.clone()).await;
+    }
+    for n in [0, 1] {
+        let is_told = || async { told(n).await == (in_seoul.clone(), in_seoul.clone()) };
+        within(Duration::from_secs(3), "the change is told", is_told).await;
+    }
+    change(ids[1], Value::Null).await;
+    let is_back = || async { told(1).await == (json!("2030-11-01T20:00:00+09:00"), Value::Null) };
+    within(Duration::from_secs(3), "the catalogue counts again", is_back).await;
+    let refused = server.get("/concerts?x=1").await;
+    assert_eq!(refused.refusal(), (400, "bad-request"));
+    assert_eq!(refused.body["field"], "x");
 }
