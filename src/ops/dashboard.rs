@@ -13,7 +13,7 @@ use super::scripts::Sample;
 use crate::app::{App, AppState};
 use crate::http::answer::Json;
 use crate::http::measures::RouteMeasure;
-use crate::http::{FieldSpec, Fields, FromFields, Kind, Measures, Problem, QueryOrBody};
+use crate::http::{FieldSpec, Fields, FromFields, Kind, Measures, NoFields, Problem, QueryOrBody};
 use crate::metrics::Latencies;
 use crate::queue::QueueError;
 use crate::words::{ConcertId, UnixMs};
@@ -163,7 +163,7 @@ async fn server_view(app: &App) -> ServerView {
     ServerView {
         id: app.samples.server().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
-        missing: app.readiness.missing().await,
+        missing: app.readiness.look().await.missing,
         requests_in_work: in_work,
         requests_in_work_max: most,
         latency_bounds: Latencies::bounds().collect(),
@@ -186,7 +186,11 @@ async fn server_view(app: &App) -> ServerView {
 /// `GET /admin/dashboard`: this server and every sale, now.
 ///
 /// Answers 200, whatever the stores do; 401 `unauthenticated` without the operators' token.
-pub async fn show_dashboard(_: Operator, State(app): State<AppState>) -> Response {
+pub async fn show_dashboard(
+    _: Operator,
+    State(app): State<AppState>,
+    _: QueryOrBody<NoFields>,
+) -> Response {
     let (server, concerts) = tokio::join!(server_view(&app), app.overview.concerts());
     let sale = |id: ConcertId| SaleView {
         concert_id: id,

@@ -1,12 +1,13 @@
 //! What stands between this server and a sale.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use crate::concerts::{Concerts, Gates};
+use crate::concerts::{Concert, Concerts, Gates};
 use crate::postgres;
 use crate::queue::PROMOTE_JOB;
 use crate::redis::{Redis, RedisServer};
@@ -28,10 +29,18 @@ pub struct Readiness {
     last: Mutex<Option<Look>>,
 }
 
-/// What was missing at one moment.
-struct Look {
+/// What was found at one moment.
+#[derive(Debug, Clone)]
+pub struct Look {
     begun: Instant,
-    missing: Vec<String>,
+    /// One sentence for each thing that is missing; empty if nothing is.
+    pub missing: Vec<String>,
+    /// Whether this server can sell any concert. While one shard of a cluster is away, the concerts
+    /// of the others sell on: every server sees the same, so to take this one out of service would
+    /// take them all out.
+    pub can_sell: bool,
+    /// When a shard was last seen to be away; none if it is long ago.
+    shard_away: Option<Instant>,
 }
 
 impl Readiness {
@@ -47,45 +56,71 @@ impl Readiness {
         Self { redis, database, concerts, gates, jobs, last: Mutex::default() }
     }
 
-    /// One sentence for each thing that is missing; empty if the server can sell.
-    pub async fn missing(&self) -> Vec<String> {
+    /// What stands in the way of a sale now.
+    pub async fn look(&self) -> Look {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         if let Some(look) = last.as_ref().filter(|look| look.begun >= asked) {
-            return look.missing.clone();
+            return look.clone();
         }
-        let begun = Instant::now();
-        let missing = self.look().await;
-        *last = Some(Look { begun, missing: missing.clone() });
-        missing
+        let look = self.look_now(last.take().and_then(|look| look.shard_away)).await;
+        *last = Some(look.clone());
+        look
     }
 
-    async fn look(&self) -> Vec<String> {
-        let (redis, database) = tokio::join!(self.redis_faults(), self.database_faults());
-        let mut missing = redis;
-        missing.extend(database);
-        for concert in self.concerts.load().iter() {
-            if self.gates.verified(concert.id).is_none() {
-                missing.push(format!(
-                    "concert {}: its sold seats are not yet compared with PostgreSQL",
-                    concert.id
-                ));
+    /// `shard_away`: when one was last seen to be away.
+    async fn look_now(&self, shard_away: Option<Instant>) -> Look {
+        let begun = Instant::now();
+        let servers = self.redis.servers();
+        let (faults, mut missing) =
+            tokio::join!(join_all(servers.iter().map(redis_fault)), self.database_faults());
+        let mut can_sell = missing.is_empty();
+        let mut away = Vec::new();
+        for (server, fault) in servers.iter().zip(faults) {
+            match fault {
+                None => {}
+                Some(RedisFault::Away) => {
+                    away.push(server.shard());
+                    missing.push(format!("Redis does not answer ({})", server.name()));
+                }
+                Some(RedisFault::Evicts(policy)) => {
+                    can_sell = false;
+                    missing.push(format!(
+                        "Redis would drop keys when its memory is full: maxmemory-policy is \
+                         {policy}, it must be noeviction ({})",
+                        server.name()
+                    ));
+                }
             }
         }
+        if servers.is_empty() {
+            missing.push("nobody says which Redis takes writes".to_owned());
+        }
+        let concerts = self.concerts.load();
+        let (elsewhere, here): (Vec<_>, Vec<_>) = concerts.iter().partition(|concert| {
+            servers.is_empty() || away.iter().any(|shard| shard.has(&concert.keys.run))
+        });
+        can_sell &= !here.is_empty();
+        let unverified = |concert: &&&Arc<Concert>| self.gates.verified(concert.id).is_none();
+        can_sell &= !here.iter().any(|concert| unverified(&concert));
+        missing.extend(here.iter().chain(&elsewhere).filter(unverified).map(|concert| {
+            format!("concert {}: its sold seats are not yet compared with PostgreSQL", concert.id)
+        }));
+        // The job fails as a whole while it could not ask about every concert.
+        let is_partly_away = !away.is_empty() && away.len() < servers.len();
+        let shard_away = if is_partly_away { Some(begun) } else { shard_away };
+        let spared = shard_away.is_some_and(|at| at.elapsed() <= PROMOTION_AGE_MAX);
         match self.jobs.age(PROMOTE_JOB) {
             Some(age) if age <= PROMOTION_AGE_MAX => {}
-            Some(age) => missing.push(format!("no promotion ran for {} s", age.as_secs())),
-            None => missing.push("no promotion ran yet".to_owned()),
+            age => {
+                can_sell &= spared;
+                missing.push(match age {
+                    Some(age) => format!("no promotion ran for {} s", age.as_secs()),
+                    None => "no promotion ran yet".to_owned(),
+                });
+            }
         }
-        missing
-    }
-
-    async fn redis_faults(&self) -> Vec<String> {
-        let servers = self.redis.servers();
-        if servers.is_empty() {
-            return vec!["nobody says which Redis takes writes".to_owned()];
-        }
-        join_all(servers.iter().map(redis_fault)).await.into_iter().flatten().collect()
+        Look { begun, missing, can_sell, shard_away }
     }
 
     async fn database_faults(&self) -> Vec<String> {
@@ -103,16 +138,20 @@ impl Readiness {
     }
 }
 
-async fn redis_fault(server: &RedisServer) -> Option<String> {
+/// What is wrong with one Redis.
+enum RedisFault {
+    /// It does not answer.
+    Away,
+    /// It drops keys when its memory is full, by this policy.
+    Evicts(String),
+}
+
+async fn redis_fault(server: &RedisServer) -> Option<RedisFault> {
     if server.ping().await.is_err() {
-        return Some(format!("Redis does not answer ({})", server.name()));
+        return Some(RedisFault::Away);
     }
     match server.config_get("maxmemory-policy").await {
-        Ok(Some(policy)) if policy != "noeviction" => Some(format!(
-            "Redis would drop keys when its memory is full: maxmemory-policy is {policy}, it must \
-             be noeviction ({})",
-            server.name()
-        )),
+        Ok(Some(policy)) if policy != "noeviction" => Some(RedisFault::Evicts(policy)),
         // A hosted Redis may forbid CONFIG; `onsale check` says so.
         _ => None,
     }

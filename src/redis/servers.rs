@@ -7,7 +7,7 @@ use fred::types::Value;
 use fred::types::config::Server;
 use futures::future::try_join_all;
 
-use super::client::Command;
+use super::client::{Command, Shard};
 use super::error::classify;
 use super::node::{Link, Node};
 use super::options::Source;
@@ -111,6 +111,12 @@ impl RedisServer {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.node.name
+    }
+
+    /// The keys that it serves.
+    #[must_use]
+    pub fn shard(&self) -> Shard {
+        self.redis.shard(&self.node)
     }
 
     /// Whether the connection was up and `PING` was answered just now.

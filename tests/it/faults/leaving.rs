@@ -63,7 +63,7 @@ impl Sale {
         let server = deployment.clone().with("database_connections", "6");
         let server = server.with("requests_max", "8192").start().await;
         let app = App::start(deployment.config()).await.expect("the server starts");
-        let ready = || async { app.readiness.missing().await.is_empty() };
+        let ready = || async { app.readiness.look().await.can_sell };
         eventually("the server is ready", ready).await;
         let (front, concert) = (app.front(), deployment.concert().clone());
         Self { deployment, app, front, server, concert }

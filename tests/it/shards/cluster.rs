@@ -1,5 +1,7 @@
 //! On a cluster of three primaries with a replica each.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::rush::Rush;
@@ -80,12 +82,23 @@ async fn while_one_shard_is_away_the_others_sell_on() {
     server.charge(&token, 7, 1000).await;
     server.reserve(&token, &concerts[1], 7, 3).await.expect(201);
     server.pay(&token, 7).await.expect(200);
+    // A balancer leaves it in service, also once no promotion has succeeded for a while; and a server
+    // that starts now serves as well.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for server in [&server, &deployment.start().await] {
+        let ready = server.get("/readyz").await.expect(200).body;
+        let missing = ready["missing"].to_string();
+        assert!(missing.contains("Redis does not answer"), "{ready}");
+        server.admitted(&concerts[1], 8).await;
+    }
 
     cluster.nodes()[away].restart().await.expect("a restart");
     let arrives =
         || async { matches!(server.post("/user/token", arrival.clone()).await.status, 200 | 201) };
     eventually("its concert is back", arrives).await;
     server.admitted(&concerts[0], 1).await;
+    let whole = || async { server.get("/readyz").await.expect(200).body.get("missing").is_none() };
+    eventually("nothing is missing", whole).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
