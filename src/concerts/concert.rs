@@ -1,6 +1,6 @@
 //! One concert, and what its dates mean on the clock.
 
-use chrono::{DateTime, Days, FixedOffset, NaiveTime, TimeZone};
+use chrono::{DateTime, Days, FixedOffset, NaiveTime, SecondsFormat, TimeZone};
 use chrono_tz::Tz;
 
 use crate::redis::ConcertKeys;
@@ -116,6 +116,13 @@ impl Concert {
     pub fn closes_at_ms(&self) -> u64 {
         unix_ms(self.closes_at)
     }
+}
+
+/// A moment in Unix ms as operators are told it: RFC 3339 in UTC, to the second.
+#[must_use]
+pub fn utc_time(unix_ms: u64) -> String {
+    let moment = i64::try_from(unix_ms).ok().and_then(DateTime::from_timestamp_millis);
+    moment.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true)).unwrap_or_default()
 }
 
 fn unix_ms(moment: Option<DateTime<FixedOffset>>) -> u64 {

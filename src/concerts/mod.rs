@@ -16,5 +16,5 @@ pub mod gate;
 pub mod routes;
 
 pub use catalogue::{Catalogue, Concerts};
-pub use concert::{Concert, Prequeue};
+pub use concert::{Concert, Prequeue, utc_time};
 pub use gate::{Gates, Generation};

@@ -26,13 +26,16 @@ impl Operators {
         Self { digest: token.map(|token| digest(token.expose_secret())) }
     }
 
-    /// The same answer whatever is wrong, so that nobody learns whether there is a token at all.
+    /// Nobody learns whether there is a token at all: without one, every token is a wrong one.
     fn check(&self, headers: &HeaderMap) -> Result<Operator, Problem> {
-        let given = credentials::access_token(headers)?.map(|token| digest(token.expose()));
-        match (self.digest, given) {
-            (Some(own), Some(given)) if own.ct_eq(&given).into() => Ok(Operator(())),
-            _ => Err(Problem::new(Code::Unauthenticated)
-                .detail("the operators' token is expected as Authorization: Bearer")),
+        let refused = |why: &'static str| Problem::new(Code::Unauthenticated).detail(why);
+        let Some(given) = credentials::access_token(headers)? else {
+            return Err(refused("the operators' token is expected as Authorization: Bearer"));
+        };
+        let given = digest(given.expose());
+        match self.digest {
+            Some(own) if own.ct_eq(&given).into() => Ok(Operator(())),
+            _ => Err(refused("this is not the operators' token of this server")),
         }
     }
 }

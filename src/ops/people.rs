@@ -10,14 +10,14 @@ use utoipa::ToSchema;
 
 use super::Operator;
 use crate::app::AppState;
-use crate::concerts::Concert;
+use crate::concerts::{Concert, utc_time};
 use crate::http::answer::Json;
 use crate::http::{FieldSpec, Fields, FromFields, Kind, Problem, QueryOrBody};
 use crate::payments::routes::OwnedView;
 use crate::queue::QueueError;
 use crate::queue::controls::{Person, Whom};
 use crate::queue::routes::StandingView;
-use crate::seats::routes::HoldView;
+use crate::seats::view::HoldView;
 use crate::words::{ConcertId, Place, UserId, Won};
 
 /// The input of `GET /admin/people`.
@@ -62,7 +62,7 @@ pub(crate) struct PersonView {
     standing: Option<StandingView>,
     /// Whether an active token was used.
     claimed: bool,
-    /// When an active token ends if nothing happens, in the concert's time zone.
+    /// When an active token ends if nothing happens, in UTC.
     active_until: Option<String>,
     /// Live holds in this concert.
     holds: Vec<HoldView>,
@@ -113,10 +113,8 @@ pub async fn show_person(
             app.payments.owned(user, None),
             app.payments.balance(user),
         );
-        view.holds = HoldView::all(&concert, &holds?);
-        let payments = page?.payments;
-        view.owned =
-            payments.iter().flat_map(|payment| OwnedView::all(&app.concerts, payment)).collect();
+        view.holds = HoldView::for_operators(&concert, &holds?);
+        view.owned = page?.payments.iter().flat_map(OwnedView::for_operators).collect();
         view.balance = Some(balance?);
     }
     Ok(Json(view).into_response())
@@ -129,7 +127,7 @@ async fn active_until(app: &AppState, person: &Person) -> Result<Option<String>,
     };
     let now_ms = app.queue.board(&person.concert).await?.redis_now_ms(Instant::now());
     let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-    Ok(Some(person.concert.local_time(now_ms.saturating_add(life_ms))))
+    Ok(Some(utc_time(now_ms.saturating_add(life_ms))))
 }
 
 fn concert_of(app: &AppState, id: ConcertId) -> Result<Arc<Concert>, QueueError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use crate::http::answer::Json;
 use crate::http::credentials::IdempotencyKey;
 use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody};
 use crate::queue::Admission;
-use crate::seats::routes::HoldView;
+use crate::seats::view::HoldView;
 use crate::words::{ChargeAmount, ConcertDate, ConcertId, Place, SeatNumber, UserId, Won};
 
 /// The input of `POST /payment/charge`.
@@ -91,7 +91,7 @@ pub(crate) struct OwnedView {
     concert_date: ConcertDate,
     seat_number: SeatNumber,
     amount: Won,
-    /// In the concert's zone, as all times that buyers are told.
+    /// In the concert's zone, as all times that buyers are told; operators are told UTC, by RFC 3339.
     paid_at: String,
 }
 
@@ -99,6 +99,15 @@ impl OwnedView {
     /// The seats of `payment`.
     pub fn all(concerts: &Concerts, payment: &Payment) -> Vec<Self> {
         let paid_at = local_time(concerts.get(payment.concert).as_deref(), payment.paid_at);
+        Self::paid(payment, &paid_at)
+    }
+
+    /// The same as operators are told.
+    pub fn for_operators(payment: &Payment) -> Vec<Self> {
+        Self::paid(payment, &payment.paid_at.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+
+    fn paid(payment: &Payment, paid_at: &str) -> Vec<Self> {
         let view = |seat: &PaymentSeat| Self {
             payment_id: payment.id,
             reservation_id: seat.reservation,
@@ -106,7 +115,7 @@ impl OwnedView {
             concert_date: seat.date,
             seat_number: seat.seat,
             amount: seat.price,
-            paid_at: paid_at.clone(),
+            paid_at: paid_at.to_owned(),
         };
         payment.seats.iter().map(view).collect()
     }

@@ -51,9 +51,10 @@ pub async fn stream_seats(
 ) -> Result<Response, Problem> {
     let user = credentials.optional_user(None)?;
     let token = credentials.token_or(request.token.as_deref())?;
+    // First: to be admitted uses a token, and who is refused a stream must not have used it.
+    let slot = streams::open()?;
     let admitted = app.queue.admit(token, Some(concert), user).await?;
     let seats = app.seats.listen(&admitted.concert, request.date).await?;
-    let slot = streams::open()?;
     let watched = Watched {
         seats,
         queue: app.queue.clone(),

@@ -2,8 +2,8 @@
 //!
 //! Holds live in Redis and change only through the scripts in `lua/seats/`; sales live in
 //! PostgreSQL and are made by the payments slice, which marks them in Redis' sold bitmap. Read in
-//! this order: [`domain`] (the rules, no I/O), [`routes`] (HTTP), [`service`] (what happens, in
-//! which order), [`scripts`] (Redis), [`cache`] (seat lists), `feed` and [`events`] (being told of changes), [`questions`] and [`sql`]
+//! this order: [`domain`] (the rules, no I/O), [`routes`] and [`view`] (HTTP), [`service`] (what
+//! happens, in which order), [`scripts`] (Redis), [`cache`] (seat lists), `feed` and [`events`] (being told of changes), [`questions`] and [`sql`]
 //! (PostgreSQL), [`jobs`] (the sweep).
 //!
 //! # Invariants
@@ -32,6 +32,7 @@ pub mod routes;
 pub mod scripts;
 mod service;
 mod sql;
+pub mod view;
 
 pub use config::SeatsConfig;
 pub use domain::{Hold, Holder, Holds, SeatSelection};

@@ -7,13 +7,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::domain::{Hold, Holder, Holds, SeatSelection};
+use super::domain::{Holder, Holds, SeatSelection};
+use super::view::HoldView;
 use crate::app::AppState;
 use crate::auth::Credentials;
 use crate::concerts::Concert;
 use crate::http::answer::{EncodedJson, Json};
 use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody};
-use crate::words::{ConcertDate, ConcertId, SeatNumber, UserId, Won};
+use crate::words::{ConcertDate, ConcertId, SeatNumber, UserId};
 
 /// The input of `GET /concert/available-dates`.
 #[derive(Debug, Clone, Copy)]
@@ -123,43 +124,6 @@ impl FromFields for ReleaseRequest {
 pub(crate) struct DatesView {
     #[schema(value_type = Vec<chrono::NaiveDate>)]
     available_dates: Vec<ConcertDate>,
-}
-
-/// One hold, in the form of every answer that names holds.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HoldView {
-    reservation_id: Uuid,
-    concert_id: ConcertId,
-    #[schema(value_type = chrono::NaiveDate)]
-    concert_date: ConcertDate,
-    seat_number: SeatNumber,
-    price: Won,
-    /// `YYYY-MM-DD HH:MM:SS` in the concert's time zone.
-    expire_at: String,
-    /// In seconds.
-    expires_in: u64,
-}
-
-impl HoldView {
-    fn new(concert: &Concert, holds: &Holds, hold: &Hold) -> Self {
-        Self {
-            reservation_id: hold.reservation,
-            concert_id: concert.id,
-            concert_date: hold.date,
-            seat_number: hold.seat,
-            price: hold.price,
-            expire_at: concert.local_time(hold.deadline_ms),
-            expires_in: holds.expires_in_seconds(hold),
-        }
-    }
-
-    /// Holds of `concert`, in their order.
-    #[must_use]
-    pub fn all(concert: &Concert, holds: &Holds) -> Vec<Self> {
-        let view = |hold| Self::new(concert, holds, hold);
-        holds.holds.iter().map(view).collect()
-    }
 }
 
 /// The answer of `POST /concert/reserve`: one hold, or several under `seats`.
@@ -321,6 +285,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
+    use super::super::domain::Hold;
     use super::*;
     use crate::concerts::file::{DEMO, parse};
     use crate::http::Code;

@@ -229,6 +229,24 @@ async fn a_seat_map_ends_with_the_token_that_it_was_asked_for_with() {
     assert!(opened.elapsed() < Duration::from_secs(5), "{:?}", opened.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_a_seat_map_for_want_of_room_has_not_used_the_turn() {
+    let deployment = Deployment::new(vec![concert(5, 1)]).await;
+    let deployment = deployment.with("streams_max", "1").with("admin_token", ADMIN);
+    let server = deployment.start().await;
+    let concert = deployment.concert();
+    let path = format!("/concert/{}/seats/events?concertDate={}", concert.id, concert.dates[0]);
+    let (first, second) = (server.admitted(concert, 1).await, server.admitted(concert, 2).await);
+    let mut events = Events::open(&server, &first, &path).await;
+    assert_eq!(events.next().await.expect("all seats").0, "seats");
+    assert_eq!(server.get_as(&second, &path).await.refusal(), (503, "overloaded"));
+    let person = format!("/admin/people?concertId={}&userId=", concert.id);
+    for (user, is_claimed) in [(1, true), (2, false)] {
+        let known = server.bearing(ADMIN).get(&format!("{person}{user}")).await.expect(200);
+        assert_eq!(known.body["claimed"], is_claimed, "user {user}");
+    }
+}
+
 /// The streams of a server that stops end, and those of another go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_told_to_stop_ends_its_streams_and_exits_at_once() {

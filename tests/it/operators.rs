@@ -170,6 +170,14 @@ async fn person(server: &TestServer, body: Value) -> Value {
     server.answer(request).await.expect(200).body
 }
 
+/// Whether it is a moment of today, written as all moments that operators are told.
+fn is_in_utc(moment: &Value) -> bool {
+    let text = moment.as_str().unwrap_or_default();
+    let read = chrono::DateTime::parse_from_rfc3339(text);
+    text.ends_with('Z')
+        && read.is_ok_and(|at| (chrono::Utc::now() - at.to_utc()).num_hours().abs() < 1)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_is_found_by_user_and_by_token_at_every_stage_and_nothing_changes() {
     let deployment = deployment(vec![concert(10, 1)]).await.with("capacity", "2");
@@ -194,7 +202,10 @@ async fn somebody_is_found_by_user_and_by_token_at_every_stage_and_nothing_chang
         assert_eq!((&found["userId"], &found["claimed"]), (&json!(1), &json!(true)), "{asked}");
         assert_eq!(found["holds"][0]["seatNumber"], 7);
         assert_eq!((&found["owned"], &found["balance"]), (&json!([]), &json!(1000)));
-        assert!(found["activeUntil"].is_string() && found["place"].is_u64(), "{found}");
+        assert!(found["place"].is_u64(), "{found}");
+        for moment in [&found["activeUntil"], &found["holds"][0]["expireAt"]] {
+            assert!(is_in_utc(moment), "{found}");
+        }
     }
     server.admitted(concert, 2).await;
     let waiting = server.join(concert, 3).await;
@@ -207,6 +218,7 @@ async fn somebody_is_found_by_user_and_by_token_at_every_stage_and_nothing_chang
     let found = person(&server, json!({"token": token})).await;
     assert_eq!((&found["userId"], &found["standing"]), (&json!(1), &json!(null)), "{found}");
     assert_eq!((&found["owned"][0]["seatNumber"], &found["balance"]), (&json!(7), &json!(900)));
+    assert!(is_in_utc(&found["owned"][0]["paidAt"]), "{found}");
 
     for (wrong, told) in [
         (json!({}), (400, "bad-request")),

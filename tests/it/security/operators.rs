@@ -37,6 +37,9 @@ async fn only_operators_see_the_concerts_and_they_see_what_the_stores_hold() {
         let answer = server.answer(request).await;
         assert_eq!(answer.refusal(), (401, "unauthenticated"), "{wrong:?}");
         assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        let told = if wrong.is_none() { "is expected as" } else { "is not the operators' token" };
+        let is_told = answer.text("detail").contains(told);
+        assert!(is_told || wrong == Some(""), "{wrong:?}: {answer:?}");
     }
     let by_other_ways = server.get(&format!("/admin/concerts?token={TOKEN}")).await;
     assert_eq!(by_other_ways.refusal(), (401, "unauthenticated"));
@@ -57,12 +60,12 @@ async fn only_operators_see_the_concerts_and_they_see_what_the_stores_hold() {
     let expected = json!({"concerts": [
         {
             "concertId": first.id, "name": first.name, "waiting": 0, "active": 0, "capacity": 2,
-            "batch": 7, "paused": true, "opensAt": null, "closesAt": null, "message": null,
+            "batch": 7, "paused": true, "missedLottery": false, "opensAt": null, "closesAt": null, "message": null,
             "held": 0, "sold": 0, "seats": 20, "stats": none
         },
         {
             "concertId": second.id, "name": second.name, "waiting": 1, "active": 2, "capacity": 2,
-            "batch": 100, "paused": false, "opensAt": null, "closesAt": null, "message": null,
+            "batch": 100, "paused": false, "missedLottery": false, "opensAt": null, "closesAt": null, "message": null,
             "held": 1, "sold": 1, "seats": 5, "stats": some
         }
     ]});
@@ -80,4 +83,7 @@ async fn without_a_configured_token_the_operators_routes_are_closed() {
     ] {
         assert_eq!(server.answer(request).await.refusal(), (401, "unauthenticated"));
     }
+    // In the same words as a wrong one: nobody learns that there is none.
+    let told = server.bearing(TOKEN).get("/admin/concerts").await.text("detail");
+    assert_eq!(told, "this is not the operators' token of this server");
 }
