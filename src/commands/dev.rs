@@ -35,8 +35,10 @@ pub async fn command(mut resolver: Resolver, stores: Stores) -> Result<(), Failu
     let telemetry = read_telemetry(&mut resolver);
     open_to_demos(&mut resolver);
     sell_something(&mut resolver);
-    check_settings(resolver.clone())?;
+    let config = check_settings(resolver.clone())?;
     telemetry::init(&telemetry);
+    // Tried before a store is started, or emptied; it is let go at once.
+    drop(serve::listen_on(config.listen, config.http.reuse_port)?);
     let stop = signals::stop_token()?;
     signals::stop_on_hangup(&stop)?;
     let data = match stores.data {
@@ -116,8 +118,9 @@ async fn serve_from(
     mut resolver: Resolver,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let key = token_key(stores.data)?;
+    let key = kept_secret(&stores.data.join("token-key"))?;
     resolver.default_to("token_key", || key);
+    let operators = operators_token(&mut resolver, stores.data)?;
     resolver.set("redis_url", stores.redis_url.clone());
     resolver.set("database_url", stores.database_url.clone());
     let mut config = Config::read(resolver)?;
@@ -129,19 +132,18 @@ async fn serve_from(
     let pool = postgres::connect(&config.database)?;
     postgres::migrate(&pool).await.context("the schema could not be brought up to date")?;
     pool.close().await;
-    let banner = |address| print_banner(address, &stores.redis_cli);
+    let banner = |address| print_banner(address, &stores.redis_cli, &operators);
     Ok(serve::run(config, stop, None, Some(banner)).await?)
 }
 
 /// Everything that can be wrong is told before a store is started, and before `--reset` empties one:
 /// with stand-ins for what only the stores know.
-fn check_settings(mut resolver: Resolver) -> Result<(), Failure> {
+fn check_settings(mut resolver: Resolver) -> Result<Config, Failure> {
     resolver.default_to("token_key", TokenKeys::generate);
     for name in ["redis_url", "database_url"] {
         resolver.unset(name);
     }
-    Config::read(resolver)?;
-    Ok(())
+    Ok(Config::read(resolver)?)
 }
 
 /// The demo catalogue, where there is none and none was asked for.
@@ -162,17 +164,27 @@ fn open_to_demos(resolver: &mut Resolver) {
     resolver.default_to("streams_per_address", || "0".to_owned());
 }
 
-/// The token key of the data folder, made at the first start: tokens outlive a restart.
-fn token_key(data: &Path) -> anyhow::Result<String> {
-    let path = data.join("token-key");
-    match fs::read_to_string(&path) {
-        Ok(key) => return Ok(key.trim().to_owned()),
+/// The operators' token, made in the data folder unless one is given; how people find it.
+fn operators_token(resolver: &mut Resolver, data: &Path) -> anyhow::Result<String> {
+    if resolver.text("admin_token").is_some() {
+        return Ok("the ONSALE_ADMIN_TOKEN that was given".to_owned());
+    }
+    let path = data.join("admin-token");
+    let token = kept_secret(&path)?;
+    resolver.default_to("admin_token", || token);
+    Ok(format!("the token in {}", path.display()))
+}
+
+/// A secret of the data folder, made at the first start: tokens outlive a restart.
+fn kept_secret(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(secret) => return Ok(secret.trim().to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-    let key = TokenKeys::generate();
-    write_whole(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(key)
+    let secret = TokenKeys::generate();
+    write_whole(path, &secret).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(secret)
 }
 
 /// Writes a secret under another name first: after a kill or a power cut it is there or it is not.
@@ -185,11 +197,12 @@ fn write_whole(path: &Path, secret: &str) -> std::io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
-fn print_banner(address: SocketAddr, redis_cli: &str) {
+fn print_banner(address: SocketAddr, redis_cli: &str, operators: &str) {
     println!(
         "
 Onsale serves on http://{address} (it believes every userId: for demos only)
 Open it in a browser to buy a seat; the API is described at http://{address}/docs
+Operators watch and steer at http://{address}/ops with {operators}
 
   TOKEN=$(curl -s -X POST http://{address}/user/token | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')
   curl -s http://{address}/user/token/status -H \"Queue-Token: $TOKEN\"
@@ -217,9 +230,9 @@ mod tests {
         assert_eq!(fs::read_to_string(&unfinished).unwrap(), "torn\n");
         fs::remove_dir(&path).unwrap();
 
-        let key = token_key(data.path()).unwrap();
+        let key = kept_secret(&path).unwrap();
         assert!(TokenKeys::parse(&key).is_ok());
-        assert_eq!(token_key(data.path()).unwrap(), key, "the next start finds it");
+        assert_eq!(kept_secret(&path).unwrap(), key, "the next start finds it");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!unfinished.exists());
     }

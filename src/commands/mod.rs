@@ -47,6 +47,10 @@ pub async fn run() -> ExitCode {
             }
             ExitCode::from(2)
         }
+        Err(Failure::Usage(why)) => {
+            eprintln!("onsale: {why}");
+            ExitCode::from(2)
+        }
         Err(Failure::Refused(why)) => {
             eprintln!("onsale: {why}");
             ExitCode::from(3)
@@ -62,6 +66,8 @@ pub async fn run() -> ExitCode {
 pub enum Failure {
     /// The configuration has these faults.
     Configuration(Vec<crate::config::Fault>),
+    /// The command line does not say what is meant, in these words.
+    Usage(String),
     /// A server refused it, in these words.
     Refused(String),
     /// Anything else.

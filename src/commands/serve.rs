@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,10 +49,7 @@ pub async fn run(
     if let Err(error) = http::sockets::raise_open_files_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let listener = || {
-        http::sockets::listen(listen, limits.reuse_port)
-            .with_context(|| format!("cannot listen on {listen}"))
-    };
+    let listener = || listen_on(listen, limits.reuse_port);
     // Who shares a port is dealt its connections at once, so it must be ready before.
     let (listener, app) = if limits.reuse_port {
         let app = App::start(config).await?;
@@ -76,12 +74,22 @@ pub async fn run(
     Ok(())
 }
 
+/// Listens, or says why not and what to change.
+///
+/// # Errors
+///
+/// If the address is taken, or none of this machine.
+pub fn listen_on(listen: SocketAddr, reuse_port: bool) -> anyhow::Result<TcpListener> {
+    http::sockets::listen(listen, reuse_port)
+        .with_context(|| format!("cannot listen on {listen} (--listen names another address)"))
+}
+
 /// How long a server waits for its stores before it is used; then it says what is missing.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 async fn wait_until_ready(app: &AppState) {
     let deadline = Instant::now() + READY_WITHIN;
-    while Instant::now() < deadline && !app.readiness.missing().await.is_empty() {
+    while Instant::now() < deadline && !app.readiness.look().await.can_sell {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

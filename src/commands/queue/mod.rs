@@ -45,7 +45,7 @@ pub(super) fn command() -> clap::Command {
     let text = |id: &'static str, name: &'static str, help: &'static str| {
         Arg::new(id).value_name(name).help(help)
     };
-    let knob = "A number, or `default`: what the servers are configured with";
+    let knob = "A number (0 lets nobody in), or `default`: what the servers are configured with";
     let moment = "RFC 3339, `now`, or `default`: what the servers are configured with";
     clap::Command::new("queue")
         .about("Steer a sale that goes on, by any of its servers; ONSALE_ADMIN_TOKEN says who may")
@@ -155,12 +155,19 @@ fn moment(text: &str) -> Value {
 ///
 /// # Errors
 ///
-/// A missing token (exit code 2), a refusal of the server (3), or a server that cannot be reached or
-/// fails (1).
+/// A missing token, another scheme than `http`, or a concert that is not clear (exit code 2); a
+/// refusal of the server (3); or a server that cannot be reached or fails (1).
 pub async fn command_line(order: Order, mut resolver: Resolver) -> Result<(), Failure> {
     let token = resolver.text("admin_token").map(str::to_owned);
     if token.is_none() {
         resolver.fault("admin_token", "is needed: the one that the server was started with");
+    }
+    if !order.url.starts_with("http://") {
+        let why = format!(
+            "{} is no http:// URL, and this speaks no TLS: name a server itself, or a tunnel to it",
+            order.url
+        );
+        return Err(Failure::Usage(why));
     }
     let faults = resolver.into_faults();
     let Some(token) = token.filter(|_| faults.is_empty()) else {
@@ -241,8 +248,11 @@ impl Server<'_> {
         match all["concerts"].as_array().map(Vec::as_slice) {
             Some([only]) => Ok(only["concertId"].clone()),
             Some(several) => {
-                let ids: Vec<_> = several.iter().map(|one| one["concertId"].to_string()).collect();
-                Err(Failure::Refused(format!("--concert is needed: there are {}", ids.join(", "))))
+                let name = |one: &Value| {
+                    format!("{} ({})", one["concertId"], one["name"].as_str().unwrap_or_default())
+                };
+                let names: Vec<_> = several.iter().map(name).collect();
+                Err(Failure::Usage(format!("--concert is needed: there are {}", names.join(", "))))
             }
             None => Err(self.is_strange(StatusCode::OK)),
         }

@@ -1,5 +1,6 @@
 //! `onsale dev`: what it prints works, and its stores and their data outlive only what they should.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -47,6 +48,11 @@ async fn what_dev_prints_and_what_the_readme_tells_works_as_pasted() {
     let looked = answers[1]["availableDates"].is_array() || answers[1]["code"] == "still-waiting";
     assert!(looked, "{answers:?}");
 
+    let (_, operators) = dev.said.split_once("/ops with the token in ").expect("for operators");
+    let file = Path::new(operators.lines().next().unwrap_or_default());
+    let token = std::fs::read_to_string(folder.path().join(file)).expect("the operators' token");
+    dev.server.bearing(token.trim()).get("/admin/concerts").await.expect(200);
+
     let said = paste(&session_of_the_readme(&dev.server.address.to_string())).await;
     let (_, yours) = said.split_once("-- it is yours\n").expect("the end of the session");
     let owned = &values(yours)[0]["owned"];
@@ -88,6 +94,28 @@ async fn ctrl_c_a_stop_or_a_closed_terminal_end_dev_and_its_stores_and_lose_noth
         assert_eq!(balance_left(&dev, &token).await, (200, json!(5000)), "{signal:?}");
     }
     dev.end(Signal::TERM).await;
+    // Whoever starts it like this wants it to outlive the terminal.
+    let mut dev = folder.run(folder.command_under("nohup")).await;
+    dev.signal(Signal::HUP);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(balance_left(&dev, &token).await, (200, json!(5000)));
+    assert_eq!(dev.end(Signal::TERM).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_told_before_a_store_is_started_or_emptied() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let folder = DevFolder::empty();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+    command.args(["dev", "--data", "data", "--reset", "--listen", &address]);
+    command.current_dir(folder.path()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(20), command.output()).await;
+    let output = output.expect("it ends at once").expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot listen on {address} (--listen")), "{said}");
+    assert!(!folder.path().join("data").exists(), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

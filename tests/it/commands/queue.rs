@@ -102,7 +102,14 @@ async fn what_cannot_be_done_is_said_precisely_and_by_the_exit_code() {
     let id = |n: usize| deployment_id(&server, n);
     let (first, second) = (id(0).await, id(1).await);
     for (words, code, said) in [
-        (&["pause"][..], 3, format!("--concert is needed: there are {first}, {second}")),
+        (
+            &["pause"][..],
+            2,
+            format!(
+                "--concert is needed: there are {first} (Concert {first}), {second} (Concert {second})"
+            ),
+        ),
+        (&["pause", "--url", "https://127.0.0.1"], 2, "https://127.0.0.1 is no http://".to_owned()),
         (&["pause", "--concert", "4000000"], 3, "404 unknown-concert".to_owned()),
         (&["batch", "-5", "--concert", &first], 2, "unexpected argument".to_owned()),
         (&["batch", "10000001", "--concert", &first], 3, "422 out-of-range".to_owned()),

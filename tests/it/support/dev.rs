@@ -34,7 +34,17 @@ impl DevFolder {
 
     /// `onsale dev` on a free port, with the built-in catalogue and nothing of this environment.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
+        self.prepared(Command::new(env!("CARGO_BIN_EXE_onsale")))
+    }
+
+    /// The same, started by another program.
+    pub fn command_under(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg(env!("CARGO_BIN_EXE_onsale"));
+        self.prepared(command)
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
         command.args(["dev", "--data", "data", "--listen", "127.0.0.1:0"]);
         command.current_dir(self.path()).stdin(Stdio::null()).kill_on_drop(true);
         command.env_clear().env("PATH", std::env::var_os("PATH").expect("a PATH"));
@@ -105,9 +115,14 @@ pub struct Dev {
 }
 
 impl Dev {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        signal_child(&self.child, signal);
+    }
+
     /// Sends it a signal, and waits for its end.
     pub async fn end(&mut self, signal: Signal) -> ExitStatus {
-        signal_child(&self.child, signal);
+        self.signal(signal);
         self.child.wait().await.expect("an exit status")
     }
 }
