@@ -1,5 +1,7 @@
 //! The table of routes: paths, handlers, and who goes first when a server is full.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::http::{HeaderMap, Method};
 use axum::routing::{MethodRouter, get};
@@ -66,22 +68,6 @@ impl Path {
     /// What no route has.
     pub(super) const UNKNOWN: Self =
         Self { template: "unknown", method: None, priority: Priority::Arrival };
-
-    /// Whether the router sends `path` to this one.
-    fn matches(&self, path: &str) -> bool {
-        if !self.template.contains('{') {
-            return self.template == path;
-        }
-        let (mut ours, mut theirs) = (self.template.split('/'), path.split('/'));
-        loop {
-            match (ours.next(), theirs.next()) {
-                (None, None) => return true,
-                (Some(name), Some(given)) if name.starts_with('{') && !given.is_empty() => {}
-                (Some(ours), Some(theirs)) if ours == theirs => {}
-                _ => return false,
-            }
-        }
-    }
 }
 
 /// Routes that are being put together.
@@ -161,10 +147,12 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 }
 
 /// The paths of a finished table, and what was answered.
-#[derive(Debug)]
 pub(super) struct Paths {
-    api: Vec<KnownPath>,
-    files: Vec<KnownPath>,
+    /// The API's first.
+    known: Vec<KnownPath>,
+    /// Which of them a path means, by the rules of axum's router, which matches with the same
+    /// library; several if methods have rows of their own.
+    by_path: matchit::Router<Vec<usize>>,
     unknown: KnownPath,
     /// What was refused, on whatever path.
     pub refusals: Refusals,
@@ -185,33 +173,40 @@ impl KnownPath {
 
 impl Paths {
     fn new(api: Vec<Path>, files: Vec<Path>) -> Self {
-        let known = |paths: Vec<Path>| paths.into_iter().map(KnownPath::new).collect();
-        Self {
-            api: known(api),
-            files: known(files),
-            unknown: KnownPath::new(Path::UNKNOWN),
-            refusals: Refusals::new(),
+        let known: Vec<_> = api.into_iter().chain(files).map(KnownPath::new).collect();
+        let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (row, known) in known.iter().enumerate() {
+            rows.entry(known.path.template).or_default().push(row);
         }
+        let mut by_path = matchit::Router::new();
+        for (template, rows) in rows {
+            // What cannot be inserted here, axum's router has refused already.
+            let _ = by_path.insert(template, rows);
+        }
+        let unknown = KnownPath::new(Path::UNKNOWN);
+        Self { known, by_path, unknown, refusals: Refusals::new() }
     }
 
     /// What was answered on each, by its template.
     pub fn answers(&self) -> impl Iterator<Item = (&'static str, &PathAnswers)> {
-        let all = self.api.iter().chain(&self.files).chain([&self.unknown]);
+        let all = self.known.iter().chain([&self.unknown]);
         all.map(|known| (known.path.template, &known.answers))
     }
 
     /// The one that a request means.
     pub fn find(&self, method: &Method, path: &str) -> &KnownPath {
+        let Ok(found) = self.by_path.at(path) else {
+            return &self.unknown;
+        };
         let mut all_methods = None;
-        for known in self.api.iter().filter(|known| known.path.matches(path)) {
+        for known in found.value.iter().filter_map(|row| self.known.get(*row)) {
             match &known.path.method {
                 Some(only) if only == method => return known,
                 Some(_) => {}
                 None => all_methods = Some(known),
             }
         }
-        let file = || self.files.iter().find(|file| file.path.template == path);
-        all_methods.or_else(file).unwrap_or(&self.unknown)
+        all_methods.unwrap_or(&self.unknown)
     }
 }
 
@@ -228,7 +223,7 @@ mod tests {
         assert_eq!(found("/concert/reserve").template, "/concert/reserve");
         assert_eq!(found("/concert/7/fairness").template, "/concert/{id}/fairness");
         assert_eq!(found("/page.css").template, "/page.css");
-        for unknown in ["/concert//fairness", "/concert/7", "/concert/7/fairness/", "/", ""] {
+        for unknown in ["/concert/7", "/concert/7/fairness/", "/", ""] {
             assert_eq!(found(unknown), &Path::UNKNOWN, "{unknown}");
         }
     }
