@@ -159,6 +159,13 @@ impl App {
                 Operation,
                 get(ops::routes::list_concerts).patch(ops::controls::configure_concert),
             )
+            .route(
+                "/admin/withheld",
+                Operation,
+                get(ops::withheld::list_withheld)
+                    .post(ops::withheld::withhold_seats)
+                    .delete(ops::withheld::give_seats_back),
+            )
             .route("/admin/people", Operation, get(ops::people::show_person))
             .route("/admin/audit", Operation, get(ops::controls::list_changes))
             .route("/admin/dashboard", Operation, get(ops::dashboard::show_dashboard))

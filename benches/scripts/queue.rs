@@ -111,7 +111,7 @@ fn let_in(redis: &mut Redis, size: usize, n: usize) -> Call {
     let keys = ["run", "epoch", "waiting", "active", "pace", "settings", "stats", "dead"];
     let call = Call::default()
         .keys(&keys)
-        .keys(&["draw", "sold"])
+        .keys(&["draw", "sold", "held"])
         .arg(&redis.turn)
         .arg("e")
         .arg(100_000)

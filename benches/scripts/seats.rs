@@ -3,6 +3,9 @@
 use super::redis::Redis;
 use super::{Call, Case, DATE, LATER, case, hold};
 
+/// The deadline of a withheld seat, Unix ms.
+const NEVER: u64 = 253_402_300_799_999;
+
 pub fn cases() -> Vec<Case> {
     let list = include_str!("../../lua/seats/list.lua");
     let mut cases = Vec::new();
@@ -40,6 +43,7 @@ pub fn cases() -> Vec<Case> {
     ] {
         cases.extend(sizes.map(|size| case(name, source, size, tag, prepare)));
     }
+    cases.extend(of_operators());
     let of_dates = include_str!("../../lua/seats/dates.lua");
     cases.extend(
         [1, 40].map(|size| case("seats/dates", of_dates, size, "dates", dates).after(sell_some)),
@@ -48,6 +52,52 @@ pub fn cases() -> Vec<Case> {
         [50, 50_000].map(|size| case("seats/list", list, size, "list", read).after(sell_most)),
     );
     cases
+}
+
+/// What operators hold back, and give back.
+fn of_operators() -> Vec<Case> {
+    let sources = [
+        (
+            "seats/withhold",
+            include_str!("../../lua/seats/withhold.lua"),
+            "withheld",
+            withhold as fn(&mut Redis, usize, usize) -> Call,
+        ),
+        ("seats/give_back", include_str!("../../lua/seats/give_back.lua"), "given_back", give_back),
+        (
+            "seats/rewithhold",
+            include_str!("../../lua/seats/rewithhold.lua"),
+            "withheld",
+            withhold_again,
+        ),
+    ];
+    let of =
+        |(name, source, tag, prepare)| [1, 200].map(|size| case(name, source, size, tag, prepare));
+    sources.into_iter().flat_map(of).collect()
+}
+
+fn withhold(redis: &mut Redis, size: usize, n: usize) -> Call {
+    redis.run("DEL held hold sold audit");
+    let keys = ["run", "epoch", "sold", "held", "hold", "version", "stats", "audit"];
+    let call = Call::default().keys(&keys).arg(&redis.turn).arg("e");
+    (1..=size).fold(call.arg(format!("v{n}")).arg("bench").arg(DATE), Call::arg)
+}
+
+fn give_back(redis: &mut Redis, size: usize, n: usize) -> Call {
+    redis.run("DEL held hold audit");
+    for seat in 1..=size {
+        redis.run(&format!("ZADD held {NEVER} {seat}"));
+        redis.run(&format!("HSET hold {seat} r:0:0:0:{NEVER}"));
+    }
+    let keys = ["run", "epoch", "held", "hold", "version", "stats", "audit"];
+    let call = Call::default().keys(&keys).arg(&redis.turn).arg("e");
+    (1..=size).fold(call.arg(format!("v{n}")).arg("bench").arg(DATE), Call::arg)
+}
+
+fn withhold_again(redis: &mut Redis, size: usize, n: usize) -> Call {
+    redis.run("DEL held hold sold");
+    let call = Call::default().keys(&["rebuild", "sold", "held", "hold", "version", "stats"]);
+    (1..=size).fold(call.arg("").arg(0).arg(format!("v{n}")), Call::arg)
 }
 
 fn take(redis: &mut Redis, size: usize, n: usize) -> Call {

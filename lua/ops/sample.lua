@@ -13,7 +13,8 @@ KEYS
   [5] series    stream  one row per second, the newest 3,600: its second in ms -> what is in Returns
   [6] servers   zset    server -> ms when it last sampled; forgotten after a minute
   [7] polls     hash    total: polls of all servers; server -> those that it has told of
-  [8..] sold:<date>, held:<date>   bitmap and zset of every date, in pairs, at most 40 pairs
+  [8..] sold:<date>, held:<date>   bitmap and zset of every date, in pairs, at most 40 pairs; a seat
+                                   that is withheld has the score NEVER
 
 ARGV
   [1] server    text, id of the server that asks
@@ -21,10 +22,10 @@ ARGV
   [3] estimate  integer >= 0, seconds that somebody who comes now would be told to wait; "" = unknown
 
 Returns
-  {"sampled", now_ms, servers, waiting, active, held, sold, last, head, estimate, issued, promoted,
-   claimed, expired, left, consumed, holds, released, lapsed, polls}
-     servers: those seen within a minute; last, head: the last place given and the lowest that waits,
-     "" if there is none; holds: what stats calls held
+  {"sampled", now_ms, servers, waiting, active, held, withheld, sold, last, head, estimate, issued,
+   promoted, claimed, expired, left, consumed, holds, released, lapsed, polls}
+     servers: those seen within a minute; held: seats that people hold; last, head: the last place
+     given and the lowest that waits, "" if there is none; holds: what stats calls held
 
 A repeat is safe: a second has one row, and polls that were told are not counted again.
 Cost: O(size of the bitmaps + dates x log holds + servers that were forgotten, at most 64).
@@ -33,6 +34,7 @@ local waiting, active, stats, seq = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local series, servers, polls = KEYS[5], KEYS[6], KEYS[7]
 local server, server_polls, estimate = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local FIRST_DATE, ROWS_MAX, FORGOTTEN_MAX, SILENT_MS = 8, 3600, 64, 60000
+local NEVER = '253402300799999'
 local COUNTERS = {
   'issued', 'promoted', 'claimed', 'expired', 'left', 'consumed', 'held', 'released', 'lapsed',
 }
@@ -47,11 +49,12 @@ local second_ms = tonumber(time[1]) * 1000
 local newest = redis.call('XREVRANGE', series, '+', '-', 'COUNT', 1)[1]
 local is_due = not newest or tonumber(string.match(newest[1], '^%d+')) < second_ms
 
-local sold, held = 0, 0
+local sold, held, withheld = 0, 0, 0
 -- In a cluster one more key follows: see the runner of scripts.
 for i = FIRST_DATE, #KEYS - 1, 2 do
   sold = sold + redis.call('BITCOUNT', KEYS[i])
-  held = held + redis.call('ZCOUNT', KEYS[i + 1], '(' .. digits(now_ms), '+inf')
+  held = held + redis.call('ZCOUNT', KEYS[i + 1], '(' .. digits(now_ms), '(' .. NEVER)
+  withheld = withheld + redis.call('ZCOUNT', KEYS[i + 1], NEVER, '+inf')
 end
 local told = tonumber(redis.call('HGET', polls, server) or nil) or server_polls
 local news = math.max(0, server_polls - told)
@@ -63,6 +66,7 @@ local row = {
   'waiting', redis.call('ZCARD', waiting),
   'active', redis.call('ZCOUNT', active, '(' .. digits(now_ms), '+inf'),
   'held', held,
+  'withheld', withheld,
   'sold', sold,
   'last', redis.call('GET', seq) or '',
   'head', redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or '',

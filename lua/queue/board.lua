@@ -15,7 +15,8 @@ KEYS
   [7] settings  hash    live knobs
   [8] stats     hash    counters
   [9] draw      hash    of a lottery: see queue/draw
-  [10..] sold, held  for each date: bitmap, seats sold; zset, seat -> deadline in ms
+  [10..] sold, held  for each date: bitmap, seats sold; zset, seat -> deadline in ms, NEVER of a
+                     withheld seat
 
 ARGV
   [1] after     integer >= 0, the ordinal up to which the caller knows the dead numbers
@@ -23,9 +24,9 @@ ARGV
 
 Returns
   {"board", now_ms, run, epoch, seq, head, waiting, active, promoted, capacity, batch, paused,
-   message, opens_at, closes_at, sold, held, {field, value, ...}, {ordinal, dead, ...}}
+   message, opens_at, closes_at, sold, held, withheld, {field, value, ...}, {ordinal, dead, ...}}
      run, epoch, seq, head, capacity ... closes_at: "" if there is none
-     held: seats held at now_ms; field, value: the draw, none if there is no lottery
+     held: seats that people hold at now_ms; field, value: the draw, none if there is no lottery
      head: the lowest waiting place; dead: ascending by ordinal; fewer than limit: there are no more
 
 A repeat is safe: it only reads.
@@ -34,15 +35,16 @@ Cost: O(log n + dead numbers answered + size of the bitmaps).
 local run, epoch, seq, waiting, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local active, settings, stats, draw = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local after, limit = ARGV[1], ARGV[2]
-local FIRST_DATE = 10
+local FIRST_DATE, NEVER = 10, '253402300799999'
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local after_now = '(' .. string.format('%.0f', now_ms)
-local sold_seats, held_seats = 0, 0
+local sold_seats, held_seats, withheld_seats = 0, 0, 0
 for i = FIRST_DATE, #KEYS, 2 do
   sold_seats = sold_seats + redis.call('BITCOUNT', KEYS[i])
-  held_seats = held_seats + redis.call('ZCOUNT', KEYS[i + 1], after_now, '+inf')
+  held_seats = held_seats + redis.call('ZCOUNT', KEYS[i + 1], after_now, '(' .. NEVER)
+  withheld_seats = withheld_seats + redis.call('ZCOUNT', KEYS[i + 1], NEVER, '+inf')
 end
 local died = redis.call('ZRANGEBYSCORE', dead, '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 local entries = {}
@@ -69,6 +71,7 @@ return {
   knobs[6] or '',
   sold_seats,
   held_seats,
+  withheld_seats,
   redis.call('HGETALL', draw),
   entries,
 }

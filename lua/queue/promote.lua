@@ -15,7 +15,8 @@ KEYS
   [7] stats     hash    counters
   [8] dead      zset    place or <from>-<to> -> ordinal of its death
   [9] draw      hash    of a lottery: see queue/draw
-  [10..] sold   bitmap  seats sold, one key per date
+  [10..] sold, held  for each date: bitmap, seats sold; zset, seat -> deadline in ms, or the end of
+                the clock of a seat that is withheld from the sale
   and, built here, the token of every promoted place
 
 ARGV
@@ -37,7 +38,7 @@ Returns
      more: 1 if a call now could do more (an item limit was reached)
      cursor: how many ranks of the draw are done; 0 without one
   {"closed", why, expired, active, more}  nobody was promoted; why: "paused", "not_open", "over" or
-                                          "sold_out"
+                                          "sold_out": each seat is sold or withheld
   {"undrawn", expired, active, more}      nobody was promoted: a lottery whose order the caller must
                                           know is not drawn, or the caller does not know it
   {"not_ready"}                           nothing changed: another generation
@@ -49,7 +50,7 @@ local run, epoch, waiting, active = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local pace, settings, stats, dead, draw = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local claim_ttl_ms, seats_total, token_prefix = tonumber(ARGV[5]), tonumber(ARGV[8]), ARGV[9]
 local start = tonumber(ARGV[11])
-local FIRST_SOLD, FIRST_PLACE, ITEMS_MAX, TRIM_SAMPLE = 10, 12, 64, 64
+local FIRST_DATE, FIRST_PLACE, ITEMS_MAX, TRIM_SAMPLE = 10, 12, 64, 64
 local KNOB_MAX, MOMENT_MAX = 10000000, 253402300799999
 
 if redis.call('GET', run) ~= ARGV[1] or redis.call('GET', epoch) ~= ARGV[2] then
@@ -83,14 +84,15 @@ end
 local live = redis.call('ZCOUNT', active, '(' .. digits(now_ms), '+inf')
 local more = #expired == ITEMS_MAX and 1 or 0
 
-local sold = 0
-for i = FIRST_SOLD, #KEYS do
-  sold = sold + redis.call('BITCOUNT', KEYS[i])
+local gone = 0
+-- In a cluster one more key follows: see the runner of scripts.
+for i = FIRST_DATE, #KEYS - 1, 2 do
+  gone = gone + redis.call('BITCOUNT', KEYS[i]) + redis.call('ZCOUNT', KEYS[i + 1], MOMENT_MAX, '+inf')
 end
 local why = (knobs[3] == '1' and 'paused')
   or (now_ms < opens_at_ms and 'not_open')
   or (closes_at_ms > 0 and now_ms >= closes_at_ms and 'over')
-  or (sold >= seats_total and 'sold_out')
+  or (gone >= seats_total and 'sold_out')
 if why then
   return { 'closed', why, #expired, live, more }
 end

@@ -143,7 +143,7 @@ impl TryFrom<i128> for AnyNumber {
 impl FromFields for Said {
     const FIELDS: &'static [FieldSpec] = &[
         FieldSpec::required("number", Kind::Integer),
-        FieldSpec::optional("numbers", Kind::IntegerList),
+        FieldSpec::optional("numbers", Kind::IntegerList(20)),
         FieldSpec::optional("day", Kind::Date),
         FieldSpec::optional("id", Kind::Uuid),
         FieldSpec::nullable("text", Kind::Text),

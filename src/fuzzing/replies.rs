@@ -13,7 +13,8 @@ use crate::queue::token_scripts::{Claim, Leave};
 use crate::redis::{ScriptCall, WrittenAnswer};
 use crate::seats::domain::{SeatReading, Unfree};
 use crate::seats::scripts::{
-    CorrectSold, HoldSeats, ReadDates, ReadHolds, ReadSeats, ReleaseHolds, RestoreSold, SweepHolds,
+    CorrectSold, GiveSeatsBack, HoldSeats, ReadDates, ReadHolds, ReadSeats, ReleaseHolds,
+    RestoreSold, RewithholdSeats, SweepHolds, WithholdSeats,
 };
 use crate::words::SeatNumber;
 
@@ -49,6 +50,9 @@ fn of_seats(answer: &WrittenAnswer) {
     decode::<RestoreSold<'_>>(answer);
     decode::<CorrectSold<'_>>(answer);
     decode::<ReadDates<'_>>(answer);
+    decode::<WithholdSeats<'_>>(answer);
+    decode::<GiveSeatsBack<'_>>(answer);
+    decode::<RewithholdSeats<'_>>(answer);
     if let Some(holds) = decode::<ReadHolds<'_>>(answer) {
         let sorted = holds.holds.is_sorted_by_key(|hold| (hold.date, hold.seat));
         assert!(sorted, "{holds:?}");

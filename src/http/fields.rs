@@ -25,8 +25,9 @@ const SHOWN_MAX: usize = 40;
 pub enum Kind {
     /// Plain decimal digits with an optional minus: no fraction, exponent, sign or leading zero.
     Integer,
-    /// A JSON array of integers; in a query, integers separated by commas.
-    IntegerList,
+    /// A JSON array of integers; in a query, integers separated by commas. At most so many make
+    /// sense: the description says it, and whoever makes the input checks it.
+    IntegerList(usize),
     /// A day of the calendar as `YYYY-MM-DD`.
     Date,
     /// A UUID in its hyphenated form.
@@ -42,7 +43,7 @@ impl Kind {
     pub(super) const fn in_words(self) -> &'static str {
         match self {
             Self::Integer => "an integer",
-            Self::IntegerList => "a list of integers",
+            Self::IntegerList(_) => "a list of integers",
             Self::Date => "a date as YYYY-MM-DD",
             Self::Uuid => "a UUID",
             Self::Text => "a text",

@@ -56,7 +56,7 @@ pub(super) fn value(spec: &FieldSpec, raw: &RawValue) -> Result<Value, Problem> 
             (Kind::Integer, Some(b'-' | b'0'..=b'9')) => {
                 about(spec.name, "must be an integer in plain digits, without fraction or exponent")
             }
-            (Kind::IntegerList, Some(b'[')) => {
+            (Kind::IntegerList(_), Some(b'[')) => {
                 about(spec.name, "must hold integers in plain digits only")
             }
             (Kind::Date | Kind::Uuid, Some(b'"')) => {
@@ -72,7 +72,7 @@ pub(super) fn value(spec: &FieldSpec, raw: &RawValue) -> Result<Value, Problem> 
         _ if spec.nullable && text == "null" => Ok(Value::Null),
         Kind::Boolean => boolean(text).map(Value::Boolean).ok_or_else(wrong),
         Kind::Integer => plain_integer(text).map(Value::Integer).ok_or_else(wrong),
-        Kind::IntegerList => integers(text).map(Value::IntegerList).ok_or_else(wrong),
+        Kind::IntegerList(_) => integers(text).map(Value::IntegerList).ok_or_else(wrong),
         _ if !text.starts_with('"') => Err(wrong()),
         kind => {
             let text: String = serde_json::from_str(text).map_err(|error| not_json(&error))?;

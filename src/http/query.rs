@@ -28,7 +28,7 @@ pub(super) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, Problem> {
 pub(super) fn value(spec: &FieldSpec, text: Cow<'_, str>) -> Result<Value, Problem> {
     let value = match spec.kind {
         Kind::Integer => plain_integer(&text).map(Value::Integer),
-        Kind::IntegerList => {
+        Kind::IntegerList(_) => {
             text.split(',').map(plain_integer).collect::<Option<_>>().map(Value::IntegerList)
         }
         Kind::Date => strict_date(&text).map(Value::Date),
@@ -38,7 +38,7 @@ pub(super) fn value(spec: &FieldSpec, text: Cow<'_, str>) -> Result<Value, Probl
     };
     value.ok_or_else(|| match spec.kind {
         Kind::Integer => about(spec.name, "must be an integer in plain digits"),
-        Kind::IntegerList => about(spec.name, "must be integers separated by commas"),
+        Kind::IntegerList(_) => about(spec.name, "must be integers separated by commas"),
         kind => about(spec.name, &format!("must be {}", kind.in_words())),
     })
 }

@@ -64,6 +64,12 @@ pub(super) fn answer(operation: &str) -> Option<Value> {
             "payments": owned,
         }),
         "list_reservations" => json!({ "holds": [held], "owned": owned }),
+        "list_withheld" => json!({
+            "concertId": 1, "dates": [{ "concertDate": "2030-12-24", "seatNumbers": [1, 2] }],
+        }),
+        "withhold_seats" | "give_seats_back" => json!({
+            "concertId": 1, "concertDate": "2030-12-24", "seatNumbers": [1, 2],
+        }),
         "show_health" => json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION") }),
         "show_readiness" => json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") }),
         _ => return None,

@@ -43,7 +43,7 @@ pub async fn show_description(_: QueryOrBody<NoFields>) -> Response {
 
 /// Every operation, in the order of the table of routes.
 fn operations() -> Vec<Operation> {
-    let parts = [catalogue(), line(), seats(), money(), operation(), watching()];
+    let parts = [catalogue(), line(), seats(), money(), operation(), withholding(), watching()];
     parts.into_iter().flatten().collect()
 }
 
@@ -266,6 +266,44 @@ fn operation() -> Vec<Operation> {
             .query::<NoFields>()
             .answers_as(200, "OpenAPI 3.1.", any())
             .refuses(&[Code::TooManyRequests]),
+    ]
+}
+
+fn withholding() -> Vec<Operation> {
+    use ops::withheld::{SeatsView, WithheldRequest, WithheldView, WithholdRequest};
+    let refusals = [Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady];
+    let unknown = [Code::UnknownDate, Code::UnknownSeat, Code::OutcomeUnknown];
+    let path = "/admin/withheld";
+    vec![
+        Operation::new(HttpMethod::Get, path, "list_withheld", "The seats held back from sale")
+            .operators_only()
+            .query::<WithheldRequest>()
+            .answers::<WithheldView>(200, "The dates that have some.")
+            .refuses(&refusals),
+        Operation::new(
+            HttpMethod::Post,
+            path,
+            "withhold_seats",
+            "Hold seats of a date back from sale, all or none",
+        )
+        .operators_only()
+        .body::<WithholdRequest>()
+        .answers::<SeatsView>(200, "They are withheld, whether or not they were before.")
+        .refuses(&refusals)
+        .refuses(&unknown)
+        .refuses(&[Code::SeatSold, Code::SeatTaken]),
+        Operation::new(
+            HttpMethod::Delete,
+            path,
+            "give_seats_back",
+            "Give withheld seats of a date back to the sale",
+        )
+        .operators_only()
+        .query::<WithholdRequest>()
+        .answers::<SeatsView>(200, "Those that were withheld.")
+        .refuses(&refusals)
+        .refuses(&unknown)
+        .refuses(&[Code::DatabaseUnavailable]),
     ]
 }
 

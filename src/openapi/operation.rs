@@ -18,7 +18,6 @@ use super::examples;
 use super::security::{BEARER, OPERATOR, TOKEN_HEADER, TOKEN_QUERY};
 use crate::http::{Code, FieldSpec, FromFields, Kind};
 use crate::queue::Message;
-use crate::seats::SeatSelection;
 use crate::words::{ChargeAmount, ConcertId, People, SeatNumber, UnixMs, UserId};
 
 /// The schemas that the operations name, by their names.
@@ -83,7 +82,7 @@ impl Operation {
 
     fn reads_fields(self, fields: &[FieldSpec]) -> Self {
         use Code::{BadRequest, OutOfRange, PayloadTooLarge, RequestTimeout, UnsupportedMediaType};
-        let ranged = |spec: &FieldSpec| matches!(spec.kind, Kind::Integer | Kind::IntegerList);
+        let ranged = |spec: &FieldSpec| matches!(spec.kind, Kind::Integer | Kind::IntegerList(_));
         let range: &[Code] = if fields.iter().any(ranged) { &[OutOfRange] } else { &[] };
         self.refuses(&[BadRequest, PayloadTooLarge, RequestTimeout, UnsupportedMediaType])
             .refuses(range)
@@ -261,6 +260,7 @@ fn query_parameter(spec: &FieldSpec) -> Parameter {
         .name(spec.name)
         .parameter_in(ParameterIn::Query)
         .required(if spec.required { Required::True } else { Required::False })
+        .explode(matches!(spec.kind, Kind::IntegerList(_)).then_some(false))
         .schema(Some(field_schema(spec)))
         .build()
 }
@@ -307,10 +307,10 @@ fn field_schema(spec: &FieldSpec) -> RefOr<Schema> {
         (Kind::Integer, "after") => with_example(UnixMs::schema(), json!(1_764_183_600_000_i64)),
         (Kind::Integer, "amount") => with_example(ChargeAmount::schema(), json!(30_000)),
         (Kind::Integer, _) => ObjectBuilder::new().schema_type(Type::Integer).into(),
-        (Kind::IntegerList, _) => ArrayBuilder::new()
+        (Kind::IntegerList(most), _) => ArrayBuilder::new()
             .items(SeatNumber::schema())
             .min_items(Some(1))
-            .max_items(Some(SeatSelection::SEATS_MAX))
+            .max_items(Some(most))
             .unique_items(true)
             .into(),
         (Kind::Date, _) => text(KnownFormat::Date).examples([json!("2030-12-24")]).into(),

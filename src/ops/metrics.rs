@@ -169,10 +169,13 @@ fn requests(app: &App, page: &mut Page) -> fmt::Result {
 
 fn sales(app: &App, page: &mut Page) -> fmt::Result {
     type Read = fn(&Sample) -> Option<u64>;
-    const GAUGES: [(&str, &str, Read); 7] = [
+    const GAUGES: [(&str, &str, Read); 8] = [
         ("waiting", "People in line", |sample| Some(sample.waiting)),
         ("active", "Active tokens that have not expired", |sample| Some(sample.active)),
-        ("held_seats", "Seats held, over all dates", |sample| Some(sample.held)),
+        ("held_seats", "Seats that people hold, over all dates", |sample| Some(sample.held)),
+        ("withheld_seats", "Seats held back from sale, over all dates", |sample| {
+            Some(sample.withheld)
+        }),
         ("sold_seats", "Seats sold, over all dates", |sample| Some(sample.sold)),
         ("servers", "Servers seen within a minute", |sample| Some(sample.servers)),
         ("estimated_wait_seconds", "What a newcomer is told to wait", |sample| sample.estimate),
@@ -270,6 +273,7 @@ fn jobs(app: &App, page: &mut Page) -> fmt::Result {
         ("finished", done.finished),
         ("marked", done.marked),
         ("cleared", done.cleared),
+        ("withheld", done.withheld),
         ("foreign_replay", app.payments.foreign_replays()),
     ];
     let rows = rows.map(|(what, count)| (one("what", what), count));

@@ -11,6 +11,7 @@ pub mod readiness;
 pub mod routes;
 pub mod samples;
 pub mod scripts;
+pub mod withheld;
 
 pub use operators::{Operator, Operators};
 pub use overview::Overview;

@@ -53,8 +53,10 @@ pub struct ConcertOverview {
     /// What operators tell everybody who waits, if anything.
     #[schema(value_type = Option<String>)]
     message: Option<Arc<str>>,
-    /// Over all dates.
+    /// Seats that people hold, over all dates.
     held: u64,
+    /// Seats held back from sale, over all dates.
+    withheld: u64,
     /// Over all dates.
     sold: u64,
     /// Over all dates.
@@ -144,6 +146,7 @@ impl Overview {
             closes_at: facts.settings.closes_at(),
             message: facts.message,
             held: facts.held,
+            withheld: facts.withheld,
             sold: facts.sold,
             seats: facts.seats,
             stats: Stats::of(stats),

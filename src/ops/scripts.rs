@@ -36,6 +36,7 @@ pub struct Sample {
     pub waiting: u64,
     pub active: u64,
     pub held: u64,
+    pub withheld: u64,
     pub sold: u64,
     pub last: Option<u64>,
     pub head: Option<u64>,
@@ -55,8 +56,9 @@ pub struct Sample {
 impl Sample {
     /// The fields of a row, in the order in which the script writes them.
     pub const FIELDS: &'static [&'static str] = &[
-        "waiting", "active", "held", "sold", "last", "head", "estimate", "issued", "promoted",
-        "claimed", "expired", "left", "consumed", "holds", "released", "lapsed", "polls",
+        "waiting", "active", "held", "withheld", "sold", "last", "head", "estimate", "issued",
+        "promoted", "claimed", "expired", "left", "consumed", "holds", "released", "lapsed",
+        "polls",
     ];
 
     /// The counters with their names.
@@ -108,6 +110,7 @@ impl ScriptCall for TakeSample<'_> {
             waiting: reply.int()?,
             active: reply.int()?,
             held: reply.int()?,
+            withheld: reply.int()?,
             sold: reply.int()?,
             last: reply.optional_int()?,
             head: reply.optional_int()?,

@@ -35,6 +35,7 @@ pub(super) struct Reconciled {
     unfinished: AtomicU64,
     marked: AtomicU64,
     cleared: AtomicU64,
+    withheld: AtomicU64,
 }
 
 /// A look at [`Payments::reconciled`].
@@ -48,6 +49,8 @@ pub struct ReconciledCounts {
     pub marked: u64,
     /// Marks that had to be cleared.
     pub cleared: u64,
+    /// Seats that had to be withheld again.
+    pub withheld: u64,
 }
 
 impl Reconciled {
@@ -59,6 +62,7 @@ impl Reconciled {
     pub fn count_verify(&self, report: &VerifyReport) {
         self.marked.fetch_add(report.marked, Ordering::Relaxed);
         self.cleared.fetch_add(report.cleared, Ordering::Relaxed);
+        self.withheld.fetch_add(report.withheld, Ordering::Relaxed);
     }
 }
 
@@ -66,12 +70,13 @@ impl Payments {
     /// What the reconciler of this server did since its start.
     #[must_use]
     pub fn reconciled(&self) -> ReconciledCounts {
-        let Reconciled { finished, unfinished, marked, cleared } = &self.0.reconciled;
+        let Reconciled { finished, unfinished, marked, cleared, withheld } = &self.0.reconciled;
         ReconciledCounts {
             finished: finished.load(Ordering::Relaxed),
             unfinished: unfinished.load(Ordering::Relaxed),
             marked: marked.load(Ordering::Relaxed),
             cleared: cleared.load(Ordering::Relaxed),
+            withheld: withheld.load(Ordering::Relaxed),
         }
     }
 

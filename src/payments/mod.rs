@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`routes`] (HTTP), [`service`] (the protocol, step by step), [`domain`] (the
 //! words), [`scripts`] (the steps in Redis), [`sql`] and [`reads`] (PostgreSQL), [`jobs`] (what a lost answer
-//! or a dead server left over), [`recovery`] (Redis after it lost data), [`error`].
+//! or a dead server left over), [`recovery`] and `withheld` (Redis after it lost data), [`error`].
 //!
 //! # Invariants
 //!
@@ -33,6 +33,7 @@ pub mod routes;
 pub mod scripts;
 pub mod service;
 pub mod sql;
+mod withheld;
 
 pub use config::PaymentsConfig;
 pub use domain::{KeyUse, Payment, PaymentSeat, Purchase};

@@ -1,4 +1,5 @@
-//! Redis after it lost data: the sold set is rebuilt, compared, and only then trusted.
+//! Redis after it lost data: the sold set and what is withheld are rebuilt, compared, and only then
+//! trusted.
 //!
 //! A server trusts a concert in Redis while the stored generation (turn and epoch) is the one that
 //! it has verified; the scripts compare the two themselves. This job notices a change, verifies the
@@ -73,6 +74,8 @@ pub struct VerifyReport {
     pub marked: u64,
     /// Marks that had to be cleared, because PostgreSQL does not know of a sale.
     pub cleared: u64,
+    /// Seats that had to be withheld again.
+    pub withheld: u64,
 }
 
 impl VerifyReport {
@@ -82,6 +85,7 @@ impl VerifyReport {
         self.rebuilt += other.rebuilt;
         self.marked += other.marked;
         self.cleared += other.cleared;
+        self.withheld += other.withheld;
     }
 }
 
@@ -158,7 +162,7 @@ impl Payments {
         // Whoever rebuilt may have just started, and have no settings to write back.
         self.seal(concert, None, &epoch).await?;
         let verified = generation((run, epoch));
-        let (marked, cleared) = self.compare(concert).await?;
+        let compared = self.compare(concert).await?;
         self.finish_recent(concert).await?;
         let (Some(run), Some(epoch)) = self.stored(concert).await? else {
             return Err(RecoveryError::Changed);
@@ -168,8 +172,7 @@ impl Payments {
         }
         self.0.gates.open(concert.id, verified);
         report.opened = 1;
-        report.marked += marked;
-        report.cleared += cleared;
+        report.add(&compared);
         tracing::info!(concert = %concert.id, ?report, "the sold seats in Redis are verified");
         Ok(report)
     }
@@ -205,11 +208,7 @@ impl Payments {
             let recently = |at: &Instant| at.elapsed() < self.0.config.compare_every;
             !seen.compared.as_ref().is_some_and(recently)
         };
-        let mut report = VerifyReport::default();
-        if due {
-            (report.marked, report.cleared) = self.compare(concert).await?;
-        }
-        Ok(report)
+        if due { self.compare(concert).await } else { Ok(VerifyReport::default()) }
     }
 
     /// Rebuilds the sold set from PostgreSQL; false if another server is doing it.
@@ -227,6 +226,8 @@ impl Payments {
         self.settle(concert).await?;
         for date in &concert.dates {
             report.marked += self.restore(rebuild, *date).await?;
+            let lock = Some((rebuild.id, rebuild.lock));
+            report.withheld += self.withhold_again(concert, *date, lock).await?;
         }
         self.seal(concert, Some(rebuild.id), &Uuid::new_v4().to_string()).await?;
         report.rebuilt = 1;
@@ -292,12 +293,13 @@ impl Payments {
     }
 
     /// Compares every date with PostgreSQL and corrects what differs; answers how many seats were
-    /// marked and how many marks were cleared.
-    async fn compare(&self, concert: &Concert) -> Result<(u64, u64), RecoveryError> {
-        let mut total = (0, 0);
+    /// marked and withheld, and how many marks were cleared.
+    async fn compare(&self, concert: &Concert) -> Result<VerifyReport, RecoveryError> {
+        let mut total = VerifyReport::default();
         for date in &concert.dates {
             let (marked, cleared) = self.compare_date(concert, *date).await?;
-            total = (total.0 + marked, total.1 + cleared);
+            let withheld = self.withhold_again(concert, *date, None).await?;
+            total.add(&VerifyReport { marked, cleared, withheld, ..VerifyReport::default() });
         }
         let mut seen = self.0.recovery.seen.lock();
         seen.entry(concert.id).or_default().compared = Some(Instant::now());

@@ -48,8 +48,10 @@ pub struct BoardFacts {
     pub promoted: u64,
     /// Seats sold, over all dates.
     pub sold: u64,
-    /// Seats held, over all dates: what is not bought in time comes back.
+    /// Seats that people hold, over all dates: what is not bought in time comes back.
     pub held: u64,
+    /// Seats withheld from the sale, over all dates: nobody waits for them.
+    pub withheld: u64,
     /// Seats there are, over all dates.
     pub seats: u64,
     /// The draw of a lottery.
@@ -61,16 +63,16 @@ pub struct BoardFacts {
 }
 
 impl BoardFacts {
-    /// Whether every seat of every date is sold.
+    /// Whether every seat of every date that is not withheld is sold.
     #[must_use]
     pub fn is_sold_out(&self) -> bool {
-        self.sold >= self.seats
+        self.sold + self.withheld >= self.seats
     }
 
-    /// Whether no seat of any date is free: each is sold or held.
+    /// Whether no seat of any date is free: each is sold, withheld or held.
     #[must_use]
     pub fn is_taken(&self) -> bool {
-        self.sold + self.held >= self.seats
+        self.sold + self.withheld + self.held >= self.seats
     }
 
     /// Where the sale is on its way.

@@ -219,6 +219,7 @@ impl Line {
                 promoted: row.promoted,
                 sold: row.sold,
                 held: row.held,
+                withheld: row.withheld,
                 seats: concert.seats_total(),
                 draw,
                 settings,

@@ -246,6 +246,7 @@ mod tests {
                 promoted: 10,
                 sold: 0,
                 held: 0,
+                withheld: 0,
                 draw: None,
                 seats: 50,
                 settings: LineSettings {

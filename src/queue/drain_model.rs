@@ -90,6 +90,7 @@ impl Drain {
             promoted: self.promoted_ms.len() as u64,
             sold: 0,
             held: 0,
+            withheld: 0,
             draw: None,
             seats: 50,
             settings: self.settings,

@@ -87,7 +87,7 @@ impl ScriptCall for Promote<'_> {
         args.key(&keys.active).key(&keys.pace).key(&keys.settings);
         args.key(&keys.stats).key(&keys.dead).key(&keys.draw);
         for date in &self.concert.dates {
-            args.key(&keys.sold(*date));
+            args.key(&keys.sold(*date)).key(&keys.held(*date));
         }
         args.text(&*self.generation.run);
         args.text(&*self.generation.epoch);

@@ -129,8 +129,10 @@ pub struct BoardRow {
     pub closes_at: Option<String>,
     /// Seats sold, over all dates.
     pub sold: u64,
-    /// Seats held, over all dates.
+    /// Seats that people hold, over all dates.
     pub held: u64,
+    /// Seats withheld from the sale, over all dates.
+    pub withheld: u64,
     /// The draw of a lottery.
     pub draw: Option<Draw>,
     /// Dead numbers above the ordinal asked for.
@@ -176,6 +178,7 @@ impl ScriptCall for ReadBoard<'_> {
             closes_at: reply.optional_text()?,
             sold: reply.int()?,
             held: reply.int()?,
+            withheld: reply.int()?,
             draw: draw::script::draw(reply.list()?)?,
             dead: dead_entries(reply.list()?)?,
         })

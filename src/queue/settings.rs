@@ -221,7 +221,8 @@ pub struct AuditEntry {
     at: DateTime<Utc>,
     /// `X-Request-Id` of the request.
     request: String,
-    /// `capacity`, `batch`, `paused`, `message`, `opens_at`, `closes_at` or `beacon`.
+    /// `capacity`, `batch`, `paused`, `message`, `opens_at`, `closes_at` or `beacon`; or `withheld`,
+    /// with a date and its seats that were taken out of the sale, or given back.
     setting: String,
     /// What it was; none if the servers' configuration held.
     before: Option<String>,

@@ -36,6 +36,14 @@ impl Redis {
         Ok(value.into_array().into_iter().next().and_then(Value::into_string))
     }
 
+    /// `ZRANGEBYSCORE key score +inf`: the members from a score on.
+    pub async fn members_from(&self, key: &Key, score: u64) -> Result<Vec<String>, RedisError> {
+        let score = Value::String(score.to_string().into());
+        let value =
+            self.read("ZRANGEBYSCORE", key, [score, Value::from_static_str("+inf")]).await?;
+        Ok(value.into_array().into_iter().filter_map(Value::into_string).collect())
+    }
+
     /// `GET` of a value that is no text: a bitmap.
     pub async fn bytes(&self, key: &Key) -> Result<Option<bytes::Bytes>, RedisError> {
         let value = self.read("GET", key, []).await?;

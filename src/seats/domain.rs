@@ -5,6 +5,9 @@ use uuid::Uuid;
 
 use crate::words::{ConcertDate, Place, SeatNumber, UserId, Won};
 
+/// The deadline of a withheld seat in Redis, Unix ms: the last millisecond of the year 9999.
+pub const WITHHELD_UNTIL_MS: u64 = 253_402_300_799_999;
+
 /// Who holds seats: a user, through a place in the concert's line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
@@ -14,7 +17,7 @@ pub struct Holder {
     pub place: Place,
 }
 
-/// The seats of one request: 1 to [`Self::SEATS_MAX`], each once, in the order asked.
+/// The seats of one request: some, each once, in the order asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeatSelection(Vec<SeatNumber>);
 
@@ -22,10 +25,12 @@ pub struct SeatSelection(Vec<SeatNumber>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSelection {
     /// None, or too many.
-    #[error("a request names 1 to {} seats, not {given}", SeatSelection::SEATS_MAX)]
+    #[error("a request names 1 to {most} seats, not {given}")]
     Length {
         /// How many were named.
         given: usize,
+        /// How many it may name.
+        most: usize,
     },
     /// One seat is named twice.
     #[error("seat {seat} is named twice")]
@@ -36,13 +41,13 @@ pub enum BadSelection {
 }
 
 impl SeatSelection {
-    /// The most seats of one request; also bounds the script that holds them.
+    /// The most seats that a request reserves; also bounds the script that holds them.
     pub const SEATS_MAX: usize = 20;
 
-    /// Several seats.
-    pub fn new(seats: Vec<SeatNumber>) -> Result<Self, BadSelection> {
-        if !(1..=Self::SEATS_MAX).contains(&seats.len()) {
-            return Err(BadSelection::Length { given: seats.len() });
+    /// Several seats, `most` at most.
+    pub fn new(seats: Vec<SeatNumber>, most: usize) -> Result<Self, BadSelection> {
+        if !(1..=most).contains(&seats.len()) {
+            return Err(BadSelection::Length { given: seats.len(), most });
         }
         let mut sorted = seats.clone();
         sorted.sort_unstable();
@@ -268,11 +273,12 @@ mod tests {
 
     #[test]
     fn a_selection_is_some_different_seats() {
-        let new = |numbers: &[u32]| SeatSelection::new(numbers.iter().copied().map(seat).collect());
-        assert_eq!(new(&[]), Err(BadSelection::Length { given: 0 }));
+        let new =
+            |numbers: &[u32]| SeatSelection::new(numbers.iter().copied().map(seat).collect(), 20);
+        assert_eq!(new(&[]), Err(BadSelection::Length { given: 0, most: 20 }));
         assert_eq!(new(&[3, 1, 3]), Err(BadSelection::Repeated { seat: seat(3) }));
         let many: Vec<_> = (1..=21).collect();
-        assert_eq!(new(&many), Err(BadSelection::Length { given: 21 }));
+        assert_eq!(new(&many), Err(BadSelection::Length { given: 21, most: 20 }));
         let asked = new(&[9, 2]).expect("a selection");
         assert_eq!(asked.seats(), [seat(9), seat(2)], "the order asked is kept");
         assert_eq!(asked.beyond(seat(9)), None);

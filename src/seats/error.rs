@@ -1,9 +1,9 @@
 //! Why the seats slice refused a request.
 
-use super::domain::SeatSelection;
 use super::questions::NoAnswer;
 use crate::http::store_errors::{Effect, redis_problem};
 use crate::http::{Code, Problem};
+use crate::postgres::PgError;
 use crate::redis::RedisError;
 use crate::words::{ConcertDate, SeatNumber};
 
@@ -53,6 +53,30 @@ pub enum SeatsError {
         /// That seat.
         seat: SeatNumber,
     },
+    /// Seats that were to be withheld are sold.
+    #[error("these seats are sold: {}", numbers(seats))]
+    SomeSold {
+        /// Those seats.
+        seats: Vec<SeatNumber>,
+    },
+    /// Seats that were to be withheld are held by people.
+    #[error("people hold these seats: {}", numbers(seats))]
+    SomeHeld {
+        /// Those seats.
+        seats: Vec<SeatNumber>,
+    },
+    /// Seats are withheld, and PostgreSQL may not have noted it.
+    #[error(
+        "the seats are withheld, but that may be forgotten if Redis loses its data; repeat the \
+        request"
+    )]
+    NotNoted(#[source] PgError),
+    /// PostgreSQL did not say that it has forgotten withheld seats; they are withheld still.
+    #[error("the seats are withheld still; repeat the request")]
+    NotForgotten(#[source] PgError),
+    /// PostgreSQL has forgotten withheld seats, and Redis may withhold them still.
+    #[error("the seats may be withheld still; repeat the request")]
+    StillWithheld(#[source] RedisError),
     /// The user would hold too many seats.
     #[error("a user holds at most {limit} seats of a concert, and this one holds {held}")]
     HoldLimit {
@@ -86,7 +110,7 @@ pub enum SeatsError {
     #[error("some of the seats are sold, the others may be held for this user")]
     NotGivenBack,
     /// The task that does the work ended before its work.
-    #[error("the seat may be held for this user; repeat the request")]
+    #[error("it is not known whether this took effect; repeat the request")]
     Interrupted(#[source] tokio::task::JoinError),
     /// Redis did not answer a question.
     #[error("the seats cannot be read")]
@@ -98,6 +122,10 @@ pub enum SeatsError {
 
 fn listed(dates: &[ConcertDate]) -> String {
     dates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn numbers(seats: &[SeatNumber]) -> String {
+    seats.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A date in an error's words.
@@ -142,6 +170,16 @@ impl From<&SeatsError> for Problem {
             SeatsError::NotYours => Self::new(Code::NotYours),
             SeatsError::Taken { seat } => Self::new(Code::SeatTaken).with("seatNumber", seat),
             SeatsError::Sold { seat } => Self::new(Code::SeatSold).with("seatNumber", seat),
+            SeatsError::SomeSold { seats } => Self::new(Code::SeatSold).with("seatNumbers", seats),
+            SeatsError::SomeHeld { seats } => Self::new(Code::SeatTaken).with("seatNumbers", seats),
+            SeatsError::NotNoted(source) => Self::new(Code::OutcomeUnknown).caused_by(source),
+            SeatsError::NotForgotten(source) if source.may_have_happened() => {
+                Self::new(Code::OutcomeUnknown).caused_by(source)
+            }
+            SeatsError::NotForgotten(source) => {
+                Self::new(Code::DatabaseUnavailable).caused_by(source)
+            }
+            SeatsError::StillWithheld(source) => Self::new(Code::OutcomeUnknown).caused_by(source),
             SeatsError::HoldLimit { limit, held } => {
                 Self::new(Code::HoldLimit).with("limit", limit).with("held", held)
             }
@@ -169,8 +207,8 @@ impl From<super::domain::BadSelection> for Problem {
     fn from(error: super::domain::BadSelection) -> Self {
         use super::domain::BadSelection;
         let problem = match error {
-            BadSelection::Length { .. } => {
-                Self::new(Code::OutOfRange).with("min", 1).with("max", SeatSelection::SEATS_MAX)
+            BadSelection::Length { most, .. } => {
+                Self::new(Code::OutOfRange).with("min", 1).with("max", most)
             }
             BadSelection::Repeated { seat } => Self::new(Code::BadRequest).with("seatNumber", seat),
         };

@@ -3,8 +3,9 @@
 //! Holds live in Redis and change only through the scripts in `lua/seats/`; sales live in
 //! PostgreSQL and are made by the payments slice, which marks them in Redis' sold bitmap. Read in
 //! this order: [`domain`] (the rules, no I/O), [`routes`] and [`view`] (HTTP), [`service`] (what
-//! happens, in which order), [`scripts`] (Redis), [`cache`] (seat lists), `feed` and [`events`] (being told of changes), [`questions`] and [`sql`]
-//! (PostgreSQL), [`jobs`] (the sweep).
+//! happens, in which order), [`scripts`] (Redis), [`cache`] (seat lists), `feed` and [`events`] (being
+//! told of changes), `withheld` (seats out of the sale), [`questions`] and `sql` (PostgreSQL),
+//! [`jobs`] (the sweep).
 //!
 //! # Invariants
 //!
@@ -15,6 +16,8 @@
 //! * Whoever loses a race for a seat never reaches PostgreSQL.
 //! * `holds:<user>` is a hint: an entry counts only if the record in `hold:<date>` names the same
 //!   reservation and its deadline is in the future.
+//! * A withheld seat is held by nobody (place 0, user 0) until the end of the clock
+//!   ([`domain::WITHHELD_UNTIL_MS`]). Nobody's hold is ever ended by withholding its seat.
 //!
 //! # What is not here
 //!
@@ -33,6 +36,7 @@ pub mod scripts;
 mod service;
 mod sql;
 pub mod view;
+mod withheld;
 
 pub use config::SeatsConfig;
 pub use domain::{Hold, Holder, Holds, SeatSelection};
@@ -40,6 +44,8 @@ pub use error::SeatsError;
 pub use jobs::SweepReport;
 pub use scripts::SCRIPTS;
 pub use service::{Reserved, Seats};
+pub use withheld::{noted_as_withheld, withheld_in};
 
 /// Every statement of this slice.
-pub static STATEMENTS: &[&crate::postgres::Statement] = &[&sql::EVER_SOLD];
+pub static STATEMENTS: &[&crate::postgres::Statement] =
+    &[&sql::EVER_SOLD, &sql::NOTE_WITHHELD, &sql::FORGET_WITHHELD, &sql::NOTED_AS_WITHHELD];

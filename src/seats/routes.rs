@@ -70,7 +70,7 @@ impl FromFields for ReserveRequest {
         FieldSpec::optional("concertId", Kind::Integer),
         FieldSpec::optional("concertDate", Kind::Date),
         FieldSpec::optional("seatNumber", Kind::Integer),
-        FieldSpec::optional("seatNumbers", Kind::IntegerList),
+        FieldSpec::optional("seatNumbers", Kind::IntegerList(SeatSelection::SEATS_MAX)),
     ];
 
     fn from_fields(fields: &Fields) -> Result<Self, Problem> {
@@ -85,7 +85,7 @@ impl FromFields for ReserveRequest {
             concert: fields.optional_number("concertId")?,
             date: fields.date("concertDate"),
             seats: match fields.numbers("seatNumbers")? {
-                Some(seats) => SeatSelection::new(seats)?,
+                Some(seats) => SeatSelection::new(seats, SeatSelection::SEATS_MAX)?,
                 None => fields.number::<SeatNumber>("seatNumber")?.into(),
             },
             as_list,

@@ -25,6 +25,7 @@ pub struct Seats {
     pub(super) redis: Redis,
     pub(super) concerts: Concerts,
     gates: Gates,
+    pub(super) database: PgPool,
     questions: SoldQuestions,
     pub(super) lists: Arc<SeatLists>,
     pub(super) feeds: Arc<Feeds>,
@@ -66,11 +67,12 @@ impl Seats {
         database: PgPool,
         config: SeatsConfig,
     ) -> Self {
-        let questions = SoldQuestions::new(database, config.database_timeout);
+        let questions = SoldQuestions::new(database.clone(), config.database_timeout);
         Self {
             redis,
             concerts,
             gates,
+            database,
             questions,
             lists: Arc::default(),
             feeds: Arc::default(),

@@ -1,4 +1,4 @@
-//! PostgreSQL's word on seats: which of them were ever sold.
+//! PostgreSQL's word on seats: which of them were ever sold, and which are withheld.
 
 use chrono::NaiveDate;
 use futures::FutureExt;
@@ -9,6 +9,9 @@ use crate::postgres::{PgError, Statement, pool};
 use crate::words::{ConcertDate, ConcertId, SeatNumber};
 
 pub(super) static EVER_SOLD: Statement = Statement::new("ever_sold");
+pub(super) static NOTE_WITHHELD: Statement = Statement::new("note_withheld");
+pub(super) static FORGET_WITHHELD: Statement = Statement::new("forget_withheld");
+pub(super) static NOTED_AS_WITHHELD: Statement = Statement::new("noted_as_withheld");
 
 /// A seat of a date of a concert.
 pub type SeatKey = (ConcertId, ConcertDate, SeatNumber);
@@ -32,7 +35,6 @@ async fn ask(
     connection: pool::Connection,
     seats: &[SeatKey],
 ) -> Result<Vec<Option<Uuid>>, PgError> {
-    let narrow = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let concerts: Vec<i32> = seats.iter().map(|(concert, ..)| narrow(concert.get())).collect();
     let dates: Vec<NaiveDate> = seats.iter().map(|(_, date, _)| *date).collect();
     let numbers: Vec<i32> = seats.iter().map(|(.., seat)| narrow(seat.get())).collect();
@@ -64,4 +66,107 @@ async fn ask(
         }
     }
     Ok(sold)
+}
+
+/// Notes that seats of a date are withheld; those that are noted already stay so.
+pub async fn note_withheld(
+    database: &PgPool,
+    concert: ConcertId,
+    date: ConcertDate,
+    seats: &[SeatNumber],
+) -> Result<(), PgError> {
+    let seats: Vec<i32> = seats.iter().map(|seat| narrow(seat.get())).collect();
+    change(database, &NOTE_WITHHELD, move |connection| {
+        let seats = seats.clone();
+        async move {
+            sqlx::query!(
+                "insert into withheld_seats (concert_id, concert_date, seat_number, withheld_at)
+            select $1, $2, seat_number, clock_timestamp()
+            from unnest($3::integer[]) as seat_number
+            on conflict do nothing",
+                narrow(concert.get()),
+                date,
+                &seats,
+            )
+            .execute(connection)
+            .await
+            .map(|_| ())
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// Forgets that seats of a date are withheld.
+pub async fn forget_withheld(
+    database: &PgPool,
+    concert: ConcertId,
+    date: ConcertDate,
+    seats: &[SeatNumber],
+) -> Result<(), PgError> {
+    let seats: Vec<i32> = seats.iter().map(|seat| narrow(seat.get())).collect();
+    change(database, &FORGET_WITHHELD, move |connection| {
+        let seats = seats.clone();
+        async move {
+            sqlx::query!(
+                "delete from withheld_seats
+            where concert_id = $1 and concert_date = $2 and seat_number = any($3)",
+                narrow(concert.get()),
+                date,
+                &seats,
+            )
+            .execute(connection)
+            .await
+            .map(|_| ())
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// The seats of a date that are noted as withheld, ascending.
+pub async fn noted_as_withheld(
+    database: &PgPool,
+    concert: ConcertId,
+    date: ConcertDate,
+) -> Result<Vec<SeatNumber>, PgError> {
+    pool::ask(database, &NOTED_AS_WITHHELD, move |connection| {
+        async move {
+            let seats = sqlx::query_scalar!(
+                r#"select coalesce(array_agg(seat_number order by seat_number), '{}') as "seats!"
+            from withheld_seats where concert_id = $1 and concert_date = $2"#,
+                narrow(concert.get()),
+                date,
+            )
+            .fetch_one(connection)
+            .await?;
+            let word = |number: i32| SeatNumber::try_from(i128::from(number));
+            let seats = seats.into_iter().map(word).collect::<Result<_, _>>();
+            seats.map_err(|error| sqlx::Error::Decode(Box::new(error)))
+        }
+        .boxed()
+    })
+    .await
+}
+
+/// Changes something that a second copy of the statement would change in the same way: it is sent
+/// again if its answer is lost. Only an answer tells whether the first copy has acted.
+async fn change<T>(
+    database: &PgPool,
+    statement: &Statement,
+    run: impl for<'c> Fn(&'c mut sqlx::PgConnection) -> pool::Answer<'c, T>,
+) -> Result<T, PgError> {
+    let lost = match pool::answer(pool::acquire(database).await?, statement, &run).await {
+        Err(PgError::Lost(lost)) => PgError::Lost(lost),
+        answer => return answer,
+    };
+    match pool::acquire_tested(database).await {
+        Ok(connection) => pool::answer(connection, statement, &run).await.map_err(|_| lost),
+        Err(_) => Err(lost),
+    }
+}
+
+/// A number of the domain fits the column that it is for.
+fn narrow(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }

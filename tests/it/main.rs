@@ -49,3 +49,4 @@ mod security;
 mod shapes;
 mod shards;
 mod support;
+mod withheld;

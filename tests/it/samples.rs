@@ -48,8 +48,9 @@ async fn of_many_samples_in_one_second_one_becomes_its_row() {
     assert!(rows.len() == written.len() && rows.len() >= 2, "{rows:?}");
     let fields: Vec<_> = rows[0].1.chunks(2).map(|pair| pair[0].as_str()).collect();
     let documented = [
-        "waiting", "active", "held", "sold", "last", "head", "estimate", "issued", "promoted",
-        "claimed", "expired", "left", "consumed", "holds", "released", "lapsed", "polls",
+        "waiting", "active", "held", "withheld", "sold", "last", "head", "estimate", "issued",
+        "promoted", "claimed", "expired", "left", "consumed", "holds", "released", "lapsed",
+        "polls",
     ];
     assert_eq!(fields, documented);
 }

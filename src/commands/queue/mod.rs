@@ -11,7 +11,10 @@ use serde_json::{Map, Value, json};
 use super::Failure;
 use crate::config::Resolver;
 
+mod seats;
 mod tables;
+
+use seats::SeatList;
 
 /// What an operator wants, and of which server.
 #[derive(Debug)]
@@ -31,6 +34,11 @@ enum Action {
     LookUpUser(i64),
     LookUpToken(String),
     Audit,
+    Withheld,
+    /// Fields of `POST /admin/withheld`.
+    Withhold(Map<String, Value>),
+    /// Fields of `DELETE /admin/withheld`.
+    GiveBack(Map<String, Value>),
 }
 
 /// How long an answer may take.
@@ -101,7 +109,27 @@ pub(super) fn command() -> clap::Command {
                 .arg(text("token", "TOKEN", "The queue token").long("token"))
                 .group(clap::ArgGroup::new("whom").args(["user", "token"]).required(true)),
         )
+        .subcommand(sub("withheld", "Which seats are held back from sale"))
+        .subcommand(some_seats("withhold", "Hold seats back from sale, all or none of them"))
+        .subcommand(some_seats("give-back", "Give withheld seats back to the sale"))
         .subcommand(sub("audit", "What operators have changed, the newest first"))
+}
+
+/// A command about seats of one date.
+fn some_seats(name: &'static str, about: &'static str) -> clap::Command {
+    let date = Arg::new("date").long("date").value_name("DATE").required(true);
+    let seats = Arg::new("seats").long("seats").value_name("SEATS").required(true);
+    clap::Command::new(name)
+        .about(about)
+        .arg(date.help("Of which date, YYYY-MM-DD"))
+        .arg(seats.value_parser(SeatList::parse).help("Which: 1,2,10-20; at most 200 at a time"))
+}
+
+/// The fields of what [`some_seats`] has parsed.
+fn seats_of(matches: &ArgMatches) -> Map<String, Value> {
+    let date = matches.get_one::<String>("date").map_or(Value::Null, |date| json!(date));
+    let seats = matches.get_one("seats").map_or(Value::Null, SeatList::to_json);
+    Map::from_iter([("concertDate".to_owned(), date), ("seatNumbers".to_owned(), seats)])
 }
 
 /// Reads what [`command`] has parsed.
@@ -134,6 +162,9 @@ fn action(name: &str, matches: &ArgMatches) -> Action {
             None => Action::LookUpToken(text("token")),
         },
         "audit" => Action::Audit,
+        "withheld" => Action::Withheld,
+        "withhold" => Action::Withhold(seats_of(matches)),
+        "give-back" => Action::GiveBack(seats_of(matches)),
         _ => Action::Show,
     }
 }
@@ -213,6 +244,15 @@ impl Server<'_> {
                         body.insert("userId".to_owned(), json!(user));
                         (Method::GET, "/admin/people")
                     }
+                    Action::Withhold(seats) => {
+                        body.extend(seats.clone());
+                        (Method::POST, "/admin/withheld")
+                    }
+                    Action::GiveBack(seats) => {
+                        body.extend(seats.clone());
+                        (Method::DELETE, "/admin/withheld")
+                    }
+                    Action::Withheld => (Method::GET, "/admin/withheld"),
                     _ => (Method::GET, "/admin/audit"),
                 };
                 (method, path, Some(Value::Object(body)))
@@ -235,6 +275,12 @@ impl Server<'_> {
             }
             Action::Change(_) => tables::concerts(std::slice::from_ref(&answer)),
             Action::LookUpUser(_) | Action::LookUpToken(_) => tables::person(&answer),
+            Action::Withheld => {
+                tables::seats(answer["dates"].as_array().map_or(&[], Vec::as_slice))
+            }
+            Action::Withhold(_) | Action::GiveBack(_) => {
+                tables::seats(std::slice::from_ref(&answer))
+            }
             Action::Audit => tables::audit(answer["entries"].as_array().map_or(&[], Vec::as_slice)),
         })
     }
@@ -315,6 +361,12 @@ mod tests {
         assert_eq!(read(&["open"]), change(json!({"opensAt": "now"})));
         assert_eq!(read(&["close", "--at", "default"]), change(json!({"closesAt": null})));
         assert_eq!(read(&["lookup", "--user", "7"]), Action::LookUpUser(7));
+        let of = json!({"concertDate": "2030-12-24", "seatNumbers": [1, 2, 3]});
+        let of = of.as_object().unwrap();
+        let words = |name| read(&[name, "--date", "2030-12-24", "--seats", "1-3"]);
+        assert_eq!(words("withhold"), Action::Withhold(of.clone()));
+        assert_eq!(words("give-back"), Action::GiveBack(of.clone()));
+        assert_eq!(read(&["withheld"]), Action::Withheld);
     }
 
     #[test]
@@ -325,6 +377,9 @@ mod tests {
             &["queue", "lookup"],
             &["queue", "lookup", "--user", "1", "--token", "x"],
             &["queue", "pause", "--concert", "one"],
+            &["queue", "withhold", "--date", "2030-12-24"],
+            &["queue", "give-back", "--seats", "1"],
+            &["queue", "withhold", "--date", "2030-12-24", "--seats", "1-"],
         ] {
             assert!(command().try_get_matches_from(words).is_err(), "{words:?}");
         }

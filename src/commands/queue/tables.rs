@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::seats::SeatList;
+
 /// Rows under a head, each column as wide as its widest field.
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -38,8 +40,8 @@ fn plain(value: &Value) -> String {
 /// How these sales go.
 pub(super) fn concerts(all: &[Value]) -> String {
     let head = [
-        "ID", "NAME", "WAITING", "INSIDE", "BATCH", "PAUSED", "HELD", "SOLD", "OPENS", "CLOSES",
-        "MESSAGE",
+        "ID", "NAME", "WAITING", "INSIDE", "BATCH", "PAUSED", "HELD", "WITHHELD", "SOLD", "OPENS",
+        "CLOSES", "MESSAGE",
     ];
     let of =
         |one: &Value, part: &str, all: &str| format!("{}/{}", plain(&one[part]), plain(&one[all]));
@@ -54,6 +56,7 @@ pub(super) fn concerts(all: &[Value]) -> String {
                 plain(&one["batch"]),
                 plain(&one["paused"]),
                 plain(&one["held"]),
+                plain(&one["withheld"]),
                 of(one, "sold", "seats"),
                 plain(&one["opensAt"]),
                 plain(&one["closesAt"]),
@@ -66,6 +69,15 @@ pub(super) fn concerts(all: &[Value]) -> String {
         format!("\nConcert {concert} has missed its lottery: whoever came first is served first.")
     });
     missed.fold(table(&head, &rows), |text, line| text + &line)
+}
+
+/// Seats of dates.
+pub(super) fn seats(dates: &[Value]) -> String {
+    let row = |one: &Value| {
+        let seats = SeatList::of(&one["seatNumbers"]).to_string();
+        vec![plain(&one["concertDate"]), if seats.is_empty() { "-".to_owned() } else { seats }]
+    };
+    table(&["DATE", "SEATS"], &dates.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The notes of changes.

@@ -42,7 +42,7 @@ struct Wish {
 impl FromFields for Wish {
     const FIELDS: &'static [FieldSpec] = &[
         FieldSpec::required("userId", Kind::Integer),
-        FieldSpec::optional("seatNumbers", Kind::IntegerList),
+        FieldSpec::optional("seatNumbers", Kind::IntegerList(20)),
         FieldSpec::optional("concertDate", Kind::Date),
         FieldSpec::optional("reservationId", Kind::Uuid),
         FieldSpec::optional("note", Kind::Text),

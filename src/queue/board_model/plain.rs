@@ -98,6 +98,7 @@ impl Line {
                 promoted: self.promoted,
                 sold: 0,
                 held: 0,
+                withheld: 0,
                 draw: None,
                 seats: 50,
                 settings: LineSettings {

@@ -1,15 +1,17 @@
 //! The Redis scripts of the seats slice, as Rust types: `lua/seats/`.
 //!
 //! [`hold`] (making holds and giving them back), [`read`] (lists, which change nothing),
-//! [`repair`] (the sweep, and what PostgreSQL knows better).
+//! [`repair`] (the sweep, and what PostgreSQL knows better), [`withhold`] (seats out of the sale).
 
 mod hold;
 mod read;
 mod repair;
+mod withhold;
 
 pub use hold::{HoldOutcome, HoldSeats, HoldTerms, ReleaseHolds, ReleaseOutcome, WhyReleased};
 pub use read::{DatesReading, ReadDates, ReadHolds, ReadSeats};
 pub use repair::{CorrectOutcome, CorrectSold, RestoreOutcome, RestoreSold, SweepHolds};
+pub use withhold::{GiveSeatsBack, RewithholdSeats, SeatsOrder, WithholdOutcome, WithholdSeats};
 
 use uuid::Uuid;
 
@@ -27,6 +29,9 @@ pub static SCRIPTS: &[&LuaScript] = &[
     &repair::SWEEP,
     &repair::RESTORE,
     &repair::CORRECT,
+    &withhold::WITHHOLD,
+    &withhold::GIVE_BACK,
+    &withhold::REWITHHOLD,
 ];
 
 /// The next field as a number of the domain.

@@ -127,6 +127,24 @@ const ROUTES: &[Route] = &[
         ..route("PATCH", "/admin/concerts", Takes::Body)
     },
     Route {
+        fields: &["concertId"],
+        required: &["concertId"],
+        token: false,
+        ..route("GET", "/admin/withheld", Takes::Query)
+    },
+    Route {
+        fields: &["concertId", "concertDate", "seatNumbers"],
+        required: &["concertId", "concertDate", "seatNumbers"],
+        token: false,
+        ..route("POST", "/admin/withheld", Takes::Body)
+    },
+    Route {
+        fields: &["concertId", "concertDate", "seatNumbers"],
+        required: &["concertId", "concertDate", "seatNumbers"],
+        token: false,
+        ..route("DELETE", "/admin/withheld", Takes::Query)
+    },
+    Route {
         fields: &["concertId", "userId"],
         token: false,
         ..route("GET", "/admin/people", Takes::Query)
@@ -254,6 +272,7 @@ impl Stage {
             "concertId" => json!(self.deployment.concert().id),
             "concertDate" => json!(self.deployment.concert().dates[0]),
             "seatNumber" => json!(2),
+            "seatNumbers" => json!([9, 10]),
             "amount" => json!(5),
             "capacity" | "batch" => json!(10),
             "paused" => json!(true),
@@ -317,7 +336,11 @@ impl Stage {
 
 /// Fields in a query; none of the values needs an escape.
 fn query_of(fields: &Map<String, Value>) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(Value::to_string).collect::<Vec<_>>().join(","),
+        value => value.to_string(),
+    };
     let pairs: Vec<_> =
         fields.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
     pairs.join("&")
@@ -372,7 +395,7 @@ fn fields_of(operation: &Value) -> (BTreeSet<String>, BTreeSet<String>) {
         required.extend(names(&part["required"]));
     }
     // A list of seats is the other way to name a seat: one of the two is required.
-    if all.remove("seatNumbers") {
+    if all.contains("seatNumber") && all.remove("seatNumbers") {
         required.insert("seatNumber".to_owned());
     }
     (all, required)

@@ -9,6 +9,7 @@ fn another(name: &str) -> Value {
     match name {
         "concertDate" => json!("2099-12-24"),
         "reservationId" | "ownedBefore" => json!("01890a5d-ac96-774b-bcce-b302099a8058"),
+        "seatNumbers" => json!([7, 8]),
         _ => json!(7),
     }
 }

@@ -73,6 +73,22 @@ async fn an_operator_steers_a_sale_from_a_shell_and_the_other_servers_follow_wit
     assert_eq!(done_as_json(&one, &["batch", "9"]).await["batch"], 9);
     assert_eq!(done_as_json(&one, &["capacity", "default"]).await["capacity"], 3);
 
+    let date = concert.dates[0].to_string();
+    let of = |seats: &'static str| ["--date", &date, "--seats", seats].map(str::to_owned);
+    let words = |name: &'static str, seats| {
+        std::iter::once(name.to_owned()).chain(of(seats)).collect::<Vec<_>>()
+    };
+    for (name, seats, shown) in
+        [("withhold", "1,8-10", "1,8-10"), ("give-back", "7-9", "8-9"), ("give-back", "7-9", "-")]
+    {
+        let words = words(name, seats);
+        let told = done(&one, &words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert_eq!(told, format!("DATE        SEATS\n{date}  {shown}\n"));
+    }
+    let told = done(&other, &["withheld"]).await;
+    assert_eq!(told, format!("DATE        SEATS\n{date}  1,10\n"));
+    assert_eq!(done_as_json(&other, &["show"]).await["concerts"][0]["withheld"], 2);
+
     one.reserve(&token, concert, 1, 4).await.expect(201);
     let told = done(&other, &["lookup", "--user", "1"]).await;
     assert!(told.contains("status   active until 2") && told.contains("holds:"), "{told}");
@@ -116,6 +132,12 @@ async fn what_cannot_be_done_is_said_precisely_and_by_the_exit_code() {
         (&["batch", "many", "--concert", &first], 3, "must be an integer".to_owned()),
         (&["message", "", "--concert", &first], 3, "422 out-of-range".to_owned()),
         (&["open", "--at", "soon", "--concert", &first], 3, "400 bad-request".to_owned()),
+        (
+            &["withhold", "--date", "2030-12-24", "--seats", "1", "--concert", &first],
+            3,
+            "404 unknown-date".to_owned(),
+        ),
+        (&["withhold", "--date", "x", "--seats", "3-1"], 2, "ends before it begins".to_owned()),
         (&["lookup", "--token", "nonsense"], 3, "401 token-invalid".to_owned()),
         (&["sell"], 2, "unrecognized subcommand".to_owned()),
     ] {

@@ -24,6 +24,8 @@ pub const TOKEN_EXTRA: i64 = 4;
 pub const LEASE: i64 = 4;
 pub const EXTENSION: i64 = 5;
 pub const LOCK: i64 = 4;
+/// The deadline of a withheld seat.
+pub const NEVER: i64 = i64::MAX;
 /// The shortest time that passes at once.
 pub const STEP: i64 = 2;
 
@@ -46,6 +48,9 @@ pub enum Call {
     Holds { user: u64 },
     Restore { day: usize, lock: Option<Uuid>, version: Uuid, seats: Vec<u32> },
     Correct { day: usize, seen: Option<String>, version: Uuid, seats: Vec<u32> },
+    Withhold(OrderRequest),
+    GiveBack(OrderRequest),
+    Rewithhold { day: usize, lock: Option<Uuid>, id: Uuid, seats: Vec<u32> },
     Begin { place: u64, user: u64, attempt: Uuid },
     Cancel { place: u64, attempt: Uuid },
     Finish { place: u64, user: u64, version: Uuid, seats: Vec<((usize, u32), Uuid)> },
@@ -127,6 +132,16 @@ pub struct ReleaseRequest {
     pub seats: Vec<(u32, Uuid)>,
 }
 
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct OrderRequest {
+    pub run: String,
+    pub epoch: String,
+    pub day: usize,
+    pub id: Uuid,
+    pub seats: Vec<u32>,
+}
+
 impl Call {
     /// The script's path under `lua/`.
     pub fn script(&self) -> &'static str {
@@ -148,6 +163,9 @@ impl Call {
             Self::Holds { .. } => "seats/holds",
             Self::Restore { .. } => "seats/restore",
             Self::Correct { .. } => "seats/correct",
+            Self::Withhold(_) => "seats/withhold",
+            Self::GiveBack(_) => "seats/give_back",
+            Self::Rewithhold { .. } => "seats/rewithhold",
             Self::Begin { .. } => "payments/begin",
             Self::Cancel { .. } => "payments/cancel",
             Self::Finish { .. } => "payments/finish",

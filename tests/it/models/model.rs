@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::call::{Call, DAYS, Drawn, PRICE, SEATS_MAX};
+use super::call::{Call, DAYS, Drawn, NEVER, PRICE, SEATS_MAX};
 use super::draw_rules::draw_fields;
 
 /// Everything of a concert. Times are in units, see the module doc.
@@ -127,6 +127,9 @@ impl Model {
             Call::Correct { day, seen, version, seats } => {
                 self.correct(day, seen.as_deref(), version, &seats)
             }
+            Call::Withhold(order) => self.withhold(&order),
+            Call::GiveBack(order) => self.give_back(&order),
+            Call::Rewithhold { day, lock, id, seats } => self.rewithhold(day, lock, id, &seats),
             Call::Begin { place, user, attempt } => self.begin(place, user, attempt),
             Call::Cancel { place, attempt } => self.cancel(place, attempt),
             Call::Finish { place, user, version, seats } => {
@@ -179,6 +182,13 @@ impl Model {
         self.holds.get(&at).filter(|hold| hold.deadline > self.now)
     }
 
+    /// How many seats people hold, and how many are withheld.
+    pub fn held_and_withheld(&self) -> (usize, usize) {
+        let withheld = self.holds.values().filter(|hold| hold.deadline == NEVER).count();
+        let live = self.holds.values().filter(|hold| hold.deadline > self.now).count();
+        (live - withheld, withheld)
+    }
+
     pub fn is_paying(&self, place: u64) -> bool {
         let attempts = self.paying.get(&place).map(|paying| &paying.attempts);
         attempts.is_some_and(|attempts| attempts.values().any(|ends| *ends > self.now))
@@ -220,7 +230,8 @@ impl Model {
             assert!(!self.sold.contains(at), "seat {at:?} is sold and held");
         }
         let mut held: BTreeMap<u64, usize> = BTreeMap::new();
-        for hold in self.holds.values().filter(|hold| hold.deadline > self.now) {
+        let of_people = |hold: &&Hold| hold.deadline > self.now && hold.deadline < NEVER;
+        for hold in self.holds.values().filter(of_people) {
             *held.entry(hold.user).or_default() += 1;
         }
         for (user, seats) in held {
@@ -303,7 +314,8 @@ impl Model {
         let mut put = |key: String, value: String| state.insert(key, value);
         for ((day, seat), hold) in &self.holds {
             let Hold { reservation, place, user, hard, .. } = hold;
-            let record = format!("{reservation}:{place}:{user}:{PRICE}:{hard}");
+            let price = if *place == 0 { 0 } else { PRICE };
+            let record = format!("{reservation}:{place}:{user}:{price}:{hard}");
             put(format!("held:{} {seat}", DAYS[*day]), hold.deadline.to_string());
             put(format!("hold:{} {seat}", DAYS[*day]), record);
             if let Some(again) = hold.again {

@@ -41,8 +41,9 @@ impl Model {
         let dead = self.dead.range(after + 1..).take(limit);
         let dead: Vec<_> = dead.map(|(ordinal, places)| (*ordinal, range(places))).collect();
         let knob = |name: &str| self.settings.get(name);
+        let (held, withheld) = self.held_and_withheld();
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {held} {withheld} {} {dead:?}",
             self.now,
             self.run,
             self.epoch,
@@ -58,7 +59,6 @@ impl Model {
             knob("opens_at"),
             knob("closes_at"),
             self.sold.len(),
-            self.holds.values().filter(|hold| hold.deadline > self.now).count(),
             draw_shown(self.draw.as_ref()),
         )
     }
@@ -72,14 +72,14 @@ impl Model {
         let now = self.now;
         self.servers.retain(|_, (seen, _)| *seen == now);
         self.servers.insert(name, (now, polls));
-        let held = self.holds.values().filter(|hold| hold.deadline > now).count();
+        let (held, withheld) = self.held_and_withheld();
         let counters = [
             "issued", "promoted", "claimed", "expired", "left", "consumed", "held", "released",
             "lapsed",
         ];
         let counters = counters.map(|name| self.stats.get(name).copied().unwrap_or(0));
         format!(
-            "sampled {now} {} {} {} {held} {} {:?} {:?} {counters:?} {total}",
+            "sampled {now} {} {} {} {held} {withheld} {} {:?} {:?} {counters:?} {total}",
             self.servers.len(),
             self.waiting.len(),
             self.live_count(),
@@ -196,7 +196,8 @@ impl Model {
         let expired = all - self.active.len();
         self.count("expired", expired);
         let live = self.active.len();
-        let sold_out = self.sold.len() == SEATS as usize * DAYS.len();
+        let gone = self.sold.len() + self.held_and_withheld().1;
+        let sold_out = gone == SEATS as usize * DAYS.len();
         if self.settings.get("paused").is_some_and(|paused| paused == "1")
             || !self.has_opened(terms.early)
             || self.is_closed()

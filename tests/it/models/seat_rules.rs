@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::call::{
-    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, LOCK, PRICE, ReleaseRequest, SEATS_MAX, SESSION_MAX,
-    TOKEN_EXTRA,
+    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, LOCK, NEVER, OrderRequest, PRICE, ReleaseRequest,
+    SEATS_MAX, SESSION_MAX, TOKEN_EXTRA,
 };
 use super::model::{Hold, Model};
 
@@ -216,4 +216,108 @@ impl Model {
         self.count("corrected", unmarked);
         format!("corrected {unmarked}")
     }
+
+    fn knows(&self, order: &OrderRequest) -> bool {
+        self.run == order.run && self.epoch.as_ref() == Some(&order.epoch)
+    }
+
+    /// The seat is nobody's from now on; a hold that was over is dropped.
+    fn take_out(&mut self, at: (usize, u32), id: Uuid) {
+        let reservation = id;
+        let (deadline, hard) = (NEVER, NEVER);
+        let new = Hold { reservation, place: 0, user: 0, deadline, hard, again: None };
+        let lapsed = self.holds.insert(at, new).is_some();
+        self.count("lapsed", usize::from(lapsed));
+        self.count("held", 1);
+    }
+
+    fn note_seats(&mut self, day: usize, id: Uuid, before: &[u32], after: &[u32]) {
+        let text = |seats: &[u32]| match seats {
+            [] => String::new(),
+            seats => format!("{}: {}", DAYS[day], ranges(seats)),
+        };
+        self.versions.insert(day, id.to_string());
+        self.audit.push(["withheld".to_owned(), text(before), text(after)]);
+    }
+
+    pub fn withhold(&mut self, order: &OrderRequest) -> String {
+        let OrderRequest { day, id, ref seats, .. } = *order;
+        if !self.knows(order) {
+            return "not_ready".into();
+        }
+        let chosen = |wanted: &dyn Fn((usize, u32)) -> bool| -> Vec<u32> {
+            seats.iter().copied().filter(|seat| wanted((day, *seat))).collect()
+        };
+        let sold = chosen(&|at| self.sold.contains(&at));
+        if !sold.is_empty() {
+            return format!("sold {sold:?}");
+        }
+        let held = chosen(&|at| self.live_hold(at).is_some_and(|hold| hold.deadline < NEVER));
+        if !held.is_empty() {
+            return format!("held {held:?}");
+        }
+        let fresh = chosen(&|at| self.live_hold(at).is_none());
+        for seat in &fresh {
+            self.take_out((day, *seat), id);
+        }
+        if !fresh.is_empty() {
+            self.note_seats(day, id, &[], &fresh);
+        }
+        format!("withheld {}", fresh.len())
+    }
+
+    pub fn give_back(&mut self, order: &OrderRequest) -> String {
+        let OrderRequest { day, id, ref seats, .. } = *order;
+        if !self.knows(order) {
+            return "not_ready".into();
+        }
+        let is_withheld =
+            |seat: &u32| self.holds.get(&(day, *seat)).is_some_and(|hold| hold.deadline == NEVER);
+        let back: Vec<u32> = seats.iter().copied().filter(is_withheld).collect();
+        for seat in &back {
+            self.holds.remove(&(day, *seat));
+        }
+        if !back.is_empty() {
+            self.note_seats(day, id, &back, &[]);
+        }
+        self.count("released", back.len());
+        format!("given_back {back:?}")
+    }
+
+    pub fn rewithhold(
+        &mut self,
+        day: usize,
+        lock: Option<Uuid>,
+        id: Uuid,
+        seats: &[u32],
+    ) -> String {
+        if let Some(lock) = lock {
+            match &mut self.rebuild {
+                Some((id, ends)) if *id == lock.to_string() => *ends = self.now + LOCK,
+                _ => return "lost".into(),
+            }
+        }
+        let is_free = |seat: &u32| {
+            let at = (day, *seat);
+            !self.sold.contains(&at) && self.live_hold(at).is_none()
+        };
+        let fresh: Vec<u32> = seats.iter().copied().filter(is_free).collect();
+        for seat in &fresh {
+            self.take_out((day, *seat), id);
+        }
+        if !fresh.is_empty() {
+            self.versions.insert(day, id.to_string());
+        }
+        format!("withheld {}", fresh.len())
+    }
+}
+
+/// As people write them: `1-3,7`.
+fn ranges(seats: &[u32]) -> String {
+    let runs = seats.chunk_by(|one, next| one + 1 == *next);
+    let run = |run: &[u32]| match run {
+        [one] => one.to_string(),
+        run => format!("{}-{}", run[0], run[run.len() - 1]),
+    };
+    runs.map(run).collect::<Vec<_>>().join(",")
 }

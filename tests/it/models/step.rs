@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use uuid::Uuid;
 
-use super::call::{Arrivals, Call, HoldRequest, ReleaseRequest, SEATS, Terms};
+use super::call::{Arrivals, Call, HoldRequest, NEVER, OrderRequest, ReleaseRequest, SEATS, Terms};
 use super::model::Model;
 
 /// What an operator may change.
@@ -107,6 +107,21 @@ pub enum Step {
         day: usize,
         seats: Vec<u32>,
         seen: bool,
+    },
+    Withhold {
+        day: usize,
+        seats: Vec<u32>,
+        belief: Belief,
+    },
+    GiveBack {
+        day: usize,
+        seats: Vec<u32>,
+        belief: Belief,
+    },
+    Rewithhold {
+        day: usize,
+        seats: Vec<u32>,
+        lock: Lock,
     },
     Begin {
         at: Aim,
@@ -258,6 +273,19 @@ impl Now<'_> {
         })
     }
 
+    fn lock(&self, lock: Lock) -> Option<Uuid> {
+        match lock {
+            Lock::None => None,
+            Lock::Rebuilding => self.model.rebuild.as_ref().and_then(|(id, _)| id.parse().ok()),
+            Lock::Other => Some(Uuid::from_u128(99)),
+        }
+    }
+
+    fn order(&mut self, day: usize, seats: &[u32], belief: Belief) -> OrderRequest {
+        let (run, epoch) = self.believed(belief);
+        OrderRequest { run, epoch, day, id: self.ids.fresh(), seats: seats.to_vec() }
+    }
+
     /// Run and epoch.
     fn believed(&self, belief: Belief) -> (String, String) {
         let (run, epoch) = (self.model.run.clone(), self.model.epoch.clone());
@@ -351,8 +379,9 @@ impl Step {
                 Call::Hold(HoldRequest { run, epoch, place, user, day, version, seats })
             }
             Self::Release { hold, whose, given_up } => {
-                let index = hold.checked_rem(now.model.holds.len())?;
-                let (at, hold) = now.model.holds.iter().nth(index)?;
+                let of_people = || now.model.holds.iter().filter(|(_, hold)| hold.deadline < NEVER);
+                let index = hold.checked_rem(of_people().count())?;
+                let (at, hold) = of_people().nth(index)?;
                 let of_his = now.model.holds.iter().filter(|(other, other_hold)| {
                     (other.0, other_hold.place) == (at.0, hold.place)
                 });
@@ -377,13 +406,7 @@ impl Step {
             Self::Holds { user } => Call::Holds { user: *user },
             Self::Restore { day, seats, lock } => Call::Restore {
                 day: *day,
-                lock: match lock {
-                    Lock::None => None,
-                    Lock::Rebuilding => {
-                        now.model.rebuild.as_ref().and_then(|(id, _)| id.parse().ok())
-                    }
-                    Lock::Other => Some(Uuid::from_u128(99)),
-                },
+                lock: now.lock(*lock),
                 version: now.ids.fresh(),
                 seats: seats.clone(),
             },
@@ -391,6 +414,18 @@ impl Step {
                 day: *day,
                 seen: if *seen { now.model.versions.get(day).cloned() } else { Some("old".into()) },
                 version: now.ids.fresh(),
+                seats: seats.clone(),
+            },
+            Self::Withhold { day, seats, belief } => {
+                Call::Withhold(now.order(*day, seats, *belief))
+            }
+            Self::GiveBack { day, seats, belief } => {
+                Call::GiveBack(now.order(*day, seats, *belief))
+            }
+            Self::Rewithhold { day, seats, lock } => Call::Rewithhold {
+                day: *day,
+                lock: now.lock(*lock),
+                id: now.ids.fresh(),
                 seats: seats.clone(),
             },
             _ => return None,
@@ -561,7 +596,7 @@ fn knows() -> impl Strategy<Value = Knows> {
 
 /// Steps about seats.
 pub fn seat_steps() -> BoxedStrategy<Step> {
-    let lock = prop_oneof![Just(Lock::None), Just(Lock::Rebuilding), Just(Lock::Other)];
+    let lock = || prop_oneof![Just(Lock::None), Just(Lock::Rebuilding), Just(Lock::Other)];
     prop_oneof![
         12 => (aim(), somebody(), day(), seats(), belief()).prop_map(
             |(at, user, day, seats, belief)| Step::Hold { at, user, day, seats, belief }
@@ -572,10 +607,16 @@ pub fn seat_steps() -> BoxedStrategy<Step> {
         2 => day().prop_map(|day| Step::List { day }),
         1 => Just(Step::Dates),
         2 => (1..=4_u64).prop_map(|user| Step::Holds { user }),
-        2 => (day(), seats(), lock)
+        2 => (day(), seats(), lock())
             .prop_map(|(day, seats, lock)| Step::Restore { day, seats, lock }),
         2 => (day(), seats(), prop::bool::weighted(0.8))
             .prop_map(|(day, seats, seen)| Step::Correct { day, seats, seen }),
+        2 => (day(), seats(), belief())
+            .prop_map(|(day, seats, belief)| Step::Withhold { day, seats, belief }),
+        3 => (day(), seats(), belief())
+            .prop_map(|(day, seats, belief)| Step::GiveBack { day, seats, belief }),
+        1 => (day(), seats(), lock())
+            .prop_map(|(day, seats, lock)| Step::Rewithhold { day, seats, lock }),
     ]
     .boxed()
 }

@@ -20,9 +20,11 @@ use onsale::queue::settings::Configure;
 use onsale::queue::token_scripts::{Claim, ClaimOutcome, Leave, LeaveOutcome};
 use onsale::queue::{BeaconValue, Change, Message, Moment, SettingsChange};
 use onsale::redis::{LuaScript, Redis, RedisConfig, ScriptCall};
+use onsale::seats::domain::WITHHELD_UNTIL_MS;
 use onsale::seats::scripts::{
-    CorrectOutcome, CorrectSold, HoldOutcome, HoldSeats, HoldTerms, ReadDates, ReadHolds,
-    ReadSeats, ReleaseHolds, ReleaseOutcome, RestoreOutcome, RestoreSold, SweepHolds, WhyReleased,
+    CorrectOutcome, CorrectSold, GiveSeatsBack, HoldOutcome, HoldSeats, HoldTerms, ReadDates,
+    ReadHolds, ReadSeats, ReleaseHolds, ReleaseOutcome, RestoreOutcome, RestoreSold,
+    RewithholdSeats, SeatsOrder, SweepHolds, WhyReleased, WithholdOutcome, WithholdSeats,
 };
 use onsale::seats::{Holder, Holds};
 use onsale::words::{Place, SeatNumber, UserId, Won};
@@ -30,8 +32,8 @@ use uuid::Uuid;
 
 use super::call::{
     self, ACTIVE_TTL, Arrivals, CLAIM_TTL, COMMITMENT, Call, DAYS, EXTENSION, HARD_EXTRA, HOLD_TTL,
-    HoldRequest, LEASE, LOCK, PRICE, ROUND, ReleaseRequest, SEALED, SEATS, SEATS_MAX, SESSION_MAX,
-    STEP, TOKEN_EXTRA, Terms, order_of,
+    HoldRequest, LEASE, LOCK, NEVER, OrderRequest, PRICE, ROUND, ReleaseRequest, SEALED, SEATS,
+    SEATS_MAX, SESSION_MAX, STEP, TOKEN_EXTRA, Terms, order_of,
 };
 use super::model::State;
 use super::queue_rules::setting_text;
@@ -47,7 +49,11 @@ const UNIT_MS: i64 = 500_000;
 /// Moves every time that is stored `ARGV[1]` ms into the past.
 const TIME_PASSES: &str = r"
 local by = tonumber(ARGV[1])
-local function earlier(ms) return string.format('%.0f', tonumber(ms) - by) end
+local function earlier(ms)
+  -- A seat that is withheld is so for ever.
+  local is_never = tonumber(ms) == 253402300799999
+  return string.format('%.0f', tonumber(ms) - (is_never and 0 or by))
+end
 for _, key in ipairs(redis.call('KEYS', '*')) do
   local kind = string.match(key, '^{%w+}:(%w+)')
   local ends = redis.call('PEXPIRETIME', key)
@@ -187,6 +193,9 @@ impl World {
     }
 
     fn unit(&self, ms: i64) -> i64 {
+        if ms == WITHHELD_UNTIL_MS.cast_signed() {
+            return NEVER;
+        }
         (ms - self.began_ms).div_euclid(UNIT_MS) + self.passed
     }
 
@@ -434,7 +443,7 @@ impl World {
         let dead: Vec<_> =
             row.dead.iter().map(|entry| (entry.ordinal, Some(entry.range))).collect();
         format!(
-            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {dead:?}",
+            "board {} {} {:?} {:?} {:?} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {} {} {dead:?}",
             self.unit_of(row.now_ms),
             row.run.unwrap_or_default(),
             row.epoch,
@@ -451,6 +460,7 @@ impl World {
             row.closes_at.map(|at| self.moment_or_text(&at)),
             row.sold,
             row.held,
+            row.withheld,
             self.draw_shown(row.draw.as_ref()),
         )
     }
@@ -545,8 +555,49 @@ impl World {
                     CorrectOutcome::Changed => "changed".into(),
                 }
             }
+            _ => self.answer_of_operators(call).await,
+        }
+    }
+
+    async fn answer_of_operators(&self, call: &Call) -> String {
+        match call {
+            Call::Withhold(request) => {
+                let (generation, seats) = order_of_operators(request);
+                let order = self.order(request, &generation, &seats);
+                match self.run(&WithholdSeats(order)).await {
+                    WithholdOutcome::Withheld(new) => format!("withheld {new}"),
+                    WithholdOutcome::Sold(seats) => format!("sold {:?}", plain(&seats)),
+                    WithholdOutcome::Held(seats) => format!("held {:?}", plain(&seats)),
+                    WithholdOutcome::NotReady => "not_ready".into(),
+                }
+            }
+            Call::GiveBack(request) => {
+                let (generation, seats) = order_of_operators(request);
+                let order = self.order(request, &generation, &seats);
+                match self.run(&GiveSeatsBack(order)).await {
+                    Some(seats) => format!("given_back {:?}", plain(&seats)),
+                    None => "not_ready".into(),
+                }
+            }
+            Call::Rewithhold { day, lock, id, seats } => {
+                let (concert, date) = (&*self.concert, self.concert.dates[*day]);
+                let lock = lock.map(|id| (id, lasting(LOCK)));
+                let seats = &seats.iter().copied().map(seat).collect::<Vec<_>>()[..];
+                let call = RewithholdSeats { concert, date, lock, id: *id, seats };
+                self.run(&call).await.map_or("lost".into(), |new| format!("withheld {new}"))
+            }
             other => unreachable!("{other:?} is not of the seats"),
         }
+    }
+
+    fn order<'a>(
+        &'a self,
+        request: &OrderRequest,
+        generation: &'a Generation,
+        seats: &'a [SeatNumber],
+    ) -> SeatsOrder<'a> {
+        let (concert, date) = (&*self.concert, self.concert.dates[request.day]);
+        SeatsOrder { concert, generation, date, id: request.id, request: "model", seats }
     }
 
     /// The rows of the last hour are about real seconds: a test of their own looks at them.
@@ -557,12 +608,13 @@ impl World {
         assert_eq!(got.estimate, Some(7), "the estimate is what the caller says");
         let counters = got.counters().map(|(_, count)| count);
         format!(
-            "sampled {} {} {} {} {} {} {:?} {:?} {:?} {}",
+            "sampled {} {} {} {} {} {} {} {:?} {:?} {:?} {}",
             self.unit_of(got.now_ms),
             got.servers,
             got.waiting,
             got.active,
             got.held,
+            got.withheld,
             got.sold,
             got.last,
             got.head,
@@ -690,6 +742,15 @@ fn lasting(units: i64) -> Duration {
 
 fn holder(at: u64, user: u64) -> Holder {
     Holder { user: user_id(user), place: place(at) }
+}
+
+fn order_of_operators(request: &OrderRequest) -> (Generation, Vec<SeatNumber>) {
+    let (run, epoch) = (request.run.as_str().into(), request.epoch.as_str().into());
+    (Generation { run, epoch }, request.seats.iter().copied().map(seat).collect())
+}
+
+fn plain(seats: &[SeatNumber]) -> Vec<u32> {
+    seats.iter().map(|seat| seat.get()).collect()
 }
 
 fn seat(number: u32) -> SeatNumber {

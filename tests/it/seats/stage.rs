@@ -24,7 +24,7 @@ pub fn seat(number: u32) -> SeatNumber {
 }
 
 pub fn selection(numbers: &[u32]) -> SeatSelection {
-    SeatSelection::new(numbers.iter().copied().map(seat).collect()).expect("a selection")
+    SeatSelection::new(numbers.iter().copied().map(seat).collect(), 20).expect("a selection")
 }
 
 pub fn terms() -> HoldTerms {

@@ -22,7 +22,9 @@ pub async fn dump(deployment: &Deployment, redis: &mut RawRedis) -> Vec<String> 
         }
     }
     let database = deployment.database().await;
-    for table in ["balances", "payments", "owned_seats", "ledger", "idempotency_keys"] {
+    for table in
+        ["balances", "payments", "owned_seats", "ledger", "idempotency_keys", "withheld_seats"]
+    {
         let sql = format!(
             "select coalesce(string_agg(t::text, ' ' order by t::text), '') from {table} t"
         );
