@@ -51,6 +51,7 @@ fn board(left: u64) -> std::sync::Arc<Board> {
         promoted: 0,
         sold: 0,
         held: 0,
+        withheld: 0,
         draw: None,
         seats: 50,
         settings: LineSettings {

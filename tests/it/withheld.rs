@@ -260,11 +260,11 @@ async fn a_redis_that_lost_some_withholds_those_that_nobody_has_taken_since() {
     let token = server.admitted(concert, 1).await;
     server.charge(&token, 1, 1000).await;
     withhold(&server, concert, &[1, 2, 3, 4]).await.expect(200);
-    let (held, hold) = (concert.keys.held(concert.dates[0]), concert.keys.hold(concert.dates[0]));
+    let keys = &concert.keys;
     let mut redis = RawRedis::shared().await;
-    redis.say(&format!("ZREM {held} 1 2 3")).await;
-    redis.say(&format!("HDEL {hold} 1 2 3")).await;
-    redis.say(&format!("SET {} lost", concert.keys.version(concert.dates[0]))).await;
+    redis.say(&format!("ZREM {} 1 2 3", keys.held(concert.dates[0]))).await;
+    redis.say(&format!("HDEL {} 1 2 3", keys.hold(concert.dates[0]))).await;
+    redis.say(&format!("SET {} lost", keys.version(concert.dates[0]))).await;
     server.reserve(&token, concert, 1, 1).await.expect(201);
     let buyer = server.admitted(concert, 2).await;
     server.charge(&buyer, 2, 1000).await;
