@@ -20,8 +20,9 @@
  * - It asks as often as the server says (`pollAfter`), or listens to the server's events where the
  *   server has room for that; whoever comes back to the tab is told at once.
  * - What the server says did not happen (503, 429) is asked again after `Retry-After`; what may have
- *   happened is repeated in a way that has one effect: a charge under the same `Idempotency-Key`,
- *   also after a reload. After `patience` the failure is thrown.
+ *   happened is repeated in a way that has one effect. After `patience` the failure is thrown.
+ * - A charge has one `Idempotency-Key`, which is kept, also over a reload, until it is sure what came
+ *   of it: `unsureCharge()` tells of such a charge, and `settleCharge()` finds out.
  * - Every refusal is a `Problem` with the server's `code`; no answer at all is `Unreachable`.
  */
 
@@ -56,7 +57,8 @@ export class Problem extends Error {
 
     /** Whether it may have happened nevertheless; to do the same again is safe and tells. */
     get isUnsure() {
-        return this.code === 'outcome-unknown';
+        // Any other 503 of Onsale says that nothing happened; a proxy on the way knows nothing.
+        return this.status >= 500 && ['outcome-unknown', 'internal', 'unknown'].includes(this.code);
     }
 }
 
@@ -80,6 +82,7 @@ export class Onsale {
     #base;
     #accessToken;
     #store;
+    #wallet;
     #fetch;
     #patience;
     #sleep;
@@ -105,6 +108,7 @@ export class Onsale {
         this.#accessToken = accessToken;
         this.#base = new URL(base, globalThis.location?.href);
         this.#store = new Store(storage, `onsale:${this.#base.href}:concert-${concertId}`);
+        this.#wallet = new Store(storage, `onsale:${this.#base.href}:unsure-charges`);
         this.#fetch = fetch;
         this.#patience = patience;
         this.#sleep = sleep;
@@ -240,21 +244,46 @@ export class Onsale {
         await this.#ask('DELETE', 'concert/reserve', { query, signal, doneIf: 'unknown-reservation' });
     }
 
-    /** Adds to the wallet, once, however often this is called until it answers; the new balance. */
+    /**
+     * Adds to the wallet; answers the new balance. Called again with the same amount after a failure
+     * it is the same charge, done once; with another amount, what came of the first is found out first.
+     */
     async charge(amount, { signal } = {}) {
-        let pending = this.#store.read('charge');
-        if (pending?.amount !== amount) {
-            pending = { amount, key: randomKey() };
-            this.#store.write('charge', pending);
-        }
+        const userId = await this.userId();
+        const unsure = this.#wallet.read(userId);
+        if (unsure && unsure.amount !== amount) await this.#settle(userId, unsure, true, signal);
+        if (unsure?.amount === amount) return this.#settle(userId, unsure, true, signal);
+        return this.#settle(userId, { amount, key: randomKey() }, false, signal);
+    }
+
+    /** The amount of a charge of this user that may have happened or not, also before a reload; or null. */
+    async unsureCharge() {
+        return this.#wallet.read(await this.userId())?.amount ?? null;
+    }
+
+    /** Does an unsure charge, if it was not done yet; answers the balance, or null if there is none. */
+    async settleCharge({ signal } = {}) {
+        const userId = await this.userId();
+        const unsure = this.#wallet.read(userId);
+        return unsure && this.#settle(userId, unsure, true, signal);
+    }
+
+    /** One charge under its key, which is kept until it is sure what came of it. */
+    async #settle(userId, { amount, key }, isUnsure, signal) {
+        this.#wallet.write(userId, { amount, key });
+        const onUnsure = () => {
+            isUnsure = true;
+        };
         try {
-            const body = { userId: await this.userId(), amount };
-            const { balance } = await this.#ask('POST', 'payment/charge', { body, key: pending.key, signal });
-            this.#store.write('charge', null);
+            const body = { userId, amount };
+            const { balance } = await this.#ask('POST', 'payment/charge', { body, key, signal, onUnsure });
+            this.#wallet.write(userId, undefined);
             return balance;
         } catch (error) {
-            // A definite refusal is the end of this charge; anything else goes on under its key.
-            if (error instanceof Problem && error.status < 500) this.#store.write('charge', null);
+            // After an attempt that may have been done only the wallet itself can refuse it: whoever
+            // stands before it (a place that is over, a limit) does not know. If no attempt was, any can.
+            const isRefused = error instanceof Problem && !error.isUnsure;
+            if (isRefused && (!isUnsure || error.status === 422)) this.#wallet.write(userId, undefined);
             throw error;
         }
     }
@@ -284,8 +313,11 @@ export class Onsale {
         this.#store.clear();
     }
 
-    /** One request, repeated as long as that is right; `doneIf`: what a repetition of it is told. */
-    async #ask(method, path, { doneIf, signal, ...more } = {}) {
+    /**
+     * One request, repeated as long as that is right; `doneIf`: what a repetition of it is told;
+     * `onUnsure` hears of an attempt that may have been done.
+     */
+    async #ask(method, path, { doneIf, onUnsure, signal, ...more } = {}) {
         const until = Date.now() + this.#patience;
         let isUnsure = false;
         for (let attempt = 0; ; attempt += 1) {
@@ -300,6 +332,7 @@ export class Onsale {
             }
             if (isUnsure && failure.code === doneIf) return null;
             isUnsure ||= failure.isUnsure;
+            if (failure.isUnsure) onUnsure?.();
             const wait = waitAfter(failure, attempt);
             if (wait === null || Date.now() + wait > until) throw failure;
             await this.#sleep(wait, signal);
@@ -394,8 +427,8 @@ async function* eventsOf(body, alive) {
 function waitAfter(failure, attempt) {
     // Not all who were refused together come again together.
     const spread = (ms) => ms * (1 + Math.random() / 2);
-    if (failure instanceof Unreachable) return spread(Math.min(300 * 2 ** attempt, 3_000));
     if (failure.status === 503 || failure.status === 429) return spread((failure.retryAfter ?? 1) * 1_000);
+    if (failure.isUnsure) return spread(Math.min(300 * 2 ** attempt, 3_000));
     return failure.status === 408 ? 0 : null;
 }
 

@@ -158,6 +158,30 @@ test('while nothing answers it is said, nothing is done twice, and then it goes 
     await page.getByText('₩0 is left in your wallet.').waitFor();
 });
 
+test('a charge whose answer stays away is told of after a reload, and done once', MINUTE, async () => {
+    const { page, context } = await browser.visitor(onsale.url);
+    await join(page);
+    await turn(page);
+    await hold(page, 16);
+    let isAway = true;
+    const keys = new Set();
+    await context.route('**/payment/charge', async (route) => {
+        keys.add(route.request().headers()['idempotency-key']);
+        if (!isAway) return route.continue();
+        await route.fetch();
+        return route.abort('connectionreset');
+    });
+    await page.getByRole('button', { name: /^Charge / }).click();
+    await page.waitForTimeout(1_000);
+    await reload(page);
+    await page.getByRole('alert').getByText('It is not sure yet whether ₩50,000 was charged').waitFor();
+    isAway = false;
+    // The wallet has it: nothing is missing any more.
+    await page.getByRole('button', { name: /^Pay / }).click();
+    await page.getByText('₩0 is left in your wallet.').waitFor();
+    assert.equal(keys.size, 1);
+});
+
 test('a seat map goes on by itself after the network was away', MINUTE, async () => {
     const { page, context } = await browser.visitor(onsale.url);
     await join(page, 'Short turn');

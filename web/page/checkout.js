@@ -1,14 +1,19 @@
 // Seats that are held: the time left, the wallet, and the payment.
 
+import { sleepAwake } from '../onsale.js';
 import { action, countdown, el, setText } from './dom.js';
 import { seats } from './seats.js';
 import { ticket } from './ticket.js';
 import { clock, day, money, words } from './words.js';
 
+/** When a server that does not know what came of a charge is asked again. */
+const ASK_AGAIN_AFTER_MS = 2_000;
+
 /** What is held, and what is missing to own it. */
 export async function checkout(stage, given) {
     const { concert, sale, signal } = stage;
     const say = words().checkout;
+    await settled(stage);
     // Given, or as the server says: this screen is shown again after every change.
     const holds = given ?? (await sale.reservations({ signal })).holds;
     if (holds.length === 0) {
@@ -31,9 +36,14 @@ export async function checkout(stage, given) {
         release(hold));
 
     const charge = action(say.charge(money(missing)), () => stage.act(async () => {
-        const now = await sale.charge(missing);
-        await stage.show(checkout);
-        stage.tell(say.charged(money(now)));
+        try {
+            const now = await sale.charge(missing);
+            await stage.show(checkout);
+            stage.tell(say.charged(money(now)));
+        } catch (error) {
+            if (await sale.unsureCharge() === null) throw error;
+            await stage.show(checkout);
+        }
     }));
     const pay = action(say.pay(money(total)), () => stage.act(async () => {
         const paid = await sale.pay();
@@ -57,6 +67,22 @@ export async function checkout(stage, given) {
             missing > 0 ? charge : pay),
         holds.length < stage.catalogue.maxSeatsPerUser ? more : null,
     ].filter(Boolean);
+}
+
+/** Nobody is asked for money again before it is known what came of a charge whose answer was lost. */
+export async function settled(stage) {
+    const { sale, signal } = stage;
+    for (let amount = await sale.unsureCharge(); amount !== null; amount = await sale.unsureCharge()) {
+        stage.say(words().checkout.unsure(money(amount)));
+        try {
+            const balance = await sale.settleCharge({ signal });
+            stage.say('');
+            stage.tell(words().checkout.charged(money(balance)));
+        } catch (error) {
+            if (!error.isUnsure && error.status !== 503) throw error;
+            await sleepAwake(ASK_AGAIN_AFTER_MS, signal);
+        }
+    }
 }
 
 /** Until the first hold ends. */

@@ -5,7 +5,7 @@
 // so that a reload, or another language, is the same screen again.
 
 import { Onsale, Problem, Unreachable } from '../onsale.js';
-import { checkout } from './checkout.js';
+import { checkout, settled } from './checkout.js';
 import { choose, intro } from './concerts.js';
 import { confirmed, countdown, el, setText } from './dom.js';
 import { ended, line } from './line.js';
@@ -245,6 +245,7 @@ async function opening(stage) {
     if (standing.status === 'closed') return stage.show(ended, 'closed');
     if (standing.status !== 'active') return stage.show(line);
     stage.turnUntil(standing.endsAt);
+    await settled(stage);
     const { holds } = await sale.reservations({ signal });
     return holds.length > 0 ? stage.show(checkout, holds) : stage.show(seats);
 }

@@ -99,6 +99,7 @@ export default {
         missing: (amount) => `${amount} is missing. Charge your wallet first; what you charge stays yours.`,
         charge: (amount) => `Charge ${amount}`,
         charged: (balance) => `Charged. There is ${balance} in your wallet.`,
+        unsure: (amount) => `It is not sure yet whether ${amount} was charged: no answer came. We are asking again; it is charged once.`,
         pay: (amount) => `Pay ${amount}`,
         lapsed: 'The time to pay has run out, and your seats are free for everybody again. Nothing was charged. If they are still free you may choose them again.',
     },

@@ -98,6 +98,7 @@ export default {
         missing: (amount) => `${amount}이 부족합니다. 먼저 지갑을 충전해 주세요. 충전한 돈은 그대로 남습니다.`,
         charge: (amount) => `${amount} 충전하기`,
         charged: (balance) => `충전했습니다. 지갑에 ${balance}이 있습니다.`,
+        unsure: (amount) => `응답이 오지 않아 ${amount} 충전이 되었는지 아직 알 수 없습니다. 다시 확인하고 있으며, 두 번 충전되지 않습니다.`,
         pay: (amount) => `${amount} 결제하기`,
         lapsed: '결제 시간이 지나 좌석이 다시 풀렸습니다. 돈은 나가지 않았습니다. 아직 비어 있으면 다시 고를 수 있습니다.',
     },
