@@ -10,10 +10,9 @@
 # The stores are throw-away ones. No service manager is asked to start anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib/processes.sh
 
-skip() { echo "deb-test: skipped: $*"; exit 0; }
-die() { echo "deb-test: $*" >&2; exit 1; }
-say() { echo "deb-test: $*"; }
+skip() { say "skipped: $*"; exit 0; }
 
 [ "$(id -u)" = 0 ] || skip 'installing a package needs root'
 command -v dpkg >/dev/null || skip 'this machine has no dpkg'
@@ -30,7 +29,6 @@ first=$(scripts/deb.sh)
 second=$(REVISION=2 scripts/deb.sh)
 [ "$first" != "$second" ] || die "two revisions are one file, $first"
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/onsale-deb.XXXXXX")
 chmod 711 "$folder"
 
 # All that this test may leave behind: nothing.
@@ -40,23 +38,11 @@ everything() {
 }
 before=$(everything)
 
-dev='' server=''
-stop() { # stop <pid>
-    [ -n "$1" ] || return 0
-    kill "$1" 2>/dev/null || true
-    wait "$1" 2>/dev/null || true
-}
-cleanup() {
-    stop "$server"
+dev=''
+put_away() {
     stop "$dev"
     ! dpkg-query -W onsale >/dev/null 2>&1 || dpkg --purge onsale >/dev/null || true
-    rm -rf "$folder"
 }
-trap cleanup EXIT
-trap 'exit 130' INT TERM
-
-# is <what> <what it is> <what it must be>
-is() { [ "$2" = "$3" ] || die "$1: $2, must be $3"; }
 has() { # has <text> <what must be in it>
     case $1 in *"$2"*) ;; *) die "does not say '$2': $1" ;; esac
 }
@@ -133,16 +119,6 @@ for fault in ONSALE_TOKEN_KEY_FILE ONSALE_CONCERTS ONSALE_AUTH; do has "$refused
 sed 's/^id = /id = 41943/' concerts.toml >"$folder/dev.toml"
 ONSALE_CONCERTS=$folder/dev.toml "$onsale" dev --data "$folder/data" --reset --listen 127.0.0.1:0 >"$folder/dev.log" 2>&1 &
 dev=$!
-wait_for() { # wait_for <seconds> <what> <command...>
-    local seconds=$1 what=$2
-    shift 2
-    for _ in $(seq $((seconds * 10))); do
-        ! "$@" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    cat "$folder"/*.log >&2
-    die "$what: not within $seconds s"
-}
 wait_for 60 'the stores' grep -q 'Onsale serves' "$folder/dev.log"
 redis=$folder/data/redis/redis.sock postgres=$folder/data/postgres
 chmod 711 "$folder/data" "$folder/data/redis" "$postgres"
@@ -168,15 +144,8 @@ has "$(as_service onsale migrate)" 'The schema is up to date.'
 # As the run book and the manual say it.
 has "$(runuser -u onsale -- sh -c 'set -a; . /etc/onsale/onsale.env; exec "$@"' sh onsale check)" 'the schema is up to date'
 
-serve() {
-    : >"$folder/serve.log"
-    # shellcheck disable=SC2046
-    as_service $(in_unit ExecStart) >>"$folder/serve.log" 2>&1 &
-    server=$!
-    wait_for 20 'an address' grep -q 'address=127' "$folder/serve.log"
-    url=http://$(sed -n 's/.*address=\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$folder/serve.log" | tail -1)
-    wait_for 20 'the server is ready' curl -fs -o "$folder/ready" "$url/readyz"
-}
+# shellcheck disable=SC2046
+serve() { serve_by as_service $(in_unit ExecStart); }
 serve
 is 'the processes of the account' "$(running)" "$server"
 is 'what it may gain' "$(sed -n 's/^NoNewPrivs:\t//p' "/proc/$server/status")" 1

@@ -9,10 +9,7 @@
 # Everything is in a temporary folder; as root PostgreSQL runs as the account `postgres`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-die() { echo "restore-test: $*" >&2; exit 1; }
-say() { echo "restore-test: $*"; }
-is() { [ "$2" = "$3" ] || die "$1: $2, must be $3"; } # is <what> <what it is> <what it must be>
+. scripts/lib/processes.sh
 
 profile=${PROFILE:-dev}
 case $profile in dev) built=debug ;; *) built=$profile ;; esac
@@ -24,27 +21,17 @@ cargo build --quiet --profile "$profile" --bin onsale
 initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb /opt/homebrew/opt/postgresql*/bin/initdb 2>/dev/null | sort -V | tail -1)
 PATH=$(dirname "$(readlink -f "$initdb")"):$PATH
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/onsale-restore.XXXXXX")
 as_owner=()
 if [ "$(id -u)" = 0 ]; then
     chown postgres "$folder"
     as_owner=(setpriv --reuid=postgres --regid=postgres --clear-groups)
 fi
 run() { (cd "$folder" && "${as_owner[@]}" "$@"); }
-redis='' server=''
-stop() { # stop <pid>
-    [ -n "$1" ] || return 0
-    kill "$1" 2>/dev/null || true
-    wait "$1" 2>/dev/null || true
-}
-cleanup() {
-    stop "$server"
+redis=''
+put_away() {
     stop "$redis"
     run pg_ctl -D "$folder/data" -m immediate stop >/dev/null 2>&1 || true
-    rm -rf "$folder"
 }
-trap cleanup EXIT
-trap 'exit 130' INT TERM
 
 # ---- the stores, and a sale ----
 
@@ -82,24 +69,7 @@ export ONSALE_TOKEN_KEY
 database() { # database <name>: from now on
     export ONSALE_DATABASE_URL="postgres://onsale@localhost/$1?host=$folder&sslmode=disable" PGDATABASE=$1
 }
-wait_for() { # wait_for <seconds> <what> <command...>
-    local seconds=$1 what=$2
-    shift 2
-    for _ in $(seq $((seconds * 10))); do
-        ! "$@" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    cat "$folder/serve.log" >&2
-    die "$what: not within $seconds s"
-}
-serve() {
-    : >"$folder/serve.log"
-    "$onsale" serve >"$folder/serve.log" 2>&1 &
-    server=$!
-    wait_for 20 'an address' grep -q 'address=127' "$folder/serve.log"
-    url=http://$(sed -n 's/.*address=\(127\.0\.0\.1:[0-9]*\).*/\1/p' "$folder/serve.log" | tail -1)
-    wait_for 20 'the server is ready' curl -fs -o "$folder/ready" "$url/readyz"
-}
+serve() { serve_by "$onsale" serve; }
 ask() { # ask <method> <path> <token or ''> [body]: the answer, and its status as the last line
     local method=$1 path=$2 token=$3
     shift 3
