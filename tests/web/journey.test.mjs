@@ -2,25 +2,14 @@
 // two people who want the same seat.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startBrowser } from './support/browser.mjs';
 import { hold, join, pay, reload, seat, turn } from './support/journey.mjs';
-import { startOnsale } from './support/onsale.mjs';
+import { stage } from './support/stage.mjs';
 
 const MINUTE = { timeout: 60_000 };
-let onsale;
-let browser;
 
-before(async () => {
-    onsale = await startOnsale();
-    browser = await startBrowser();
-}, { timeout: 120_000 });
-
-after(async () => {
-    await browser?.close();
-    await onsale?.stop();
-}, { timeout: 60_000 });
+const here = stage();
 
 /** What the server says that the user of a page owns. */
 async function owned(page) {
@@ -32,7 +21,7 @@ async function owned(page) {
 }
 
 test('somebody joins, waits, chooses, charges, pays and has a ticket', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await join(page);
     await turn(page);
     // The first use of the place has prolonged it: ten minutes, not the 45 seconds to come in.
@@ -54,7 +43,7 @@ test('somebody joins, waits, chooses, charges, pays and has a ticket', MINUTE, a
 });
 
 test('a hold survives a reload, may be given back, and another seat added', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await join(page);
     await turn(page);
     await hold(page, 11);
@@ -73,7 +62,7 @@ test('a hold survives a reload, may be given back, and another seat added', MINU
 });
 
 test('of two people who want one seat, one holds it and the other is told and sees it go', MINUTE, async () => {
-    const [one, other] = await Promise.all([browser.visitor(onsale.url), browser.visitor(onsale.url)]);
+    const [one, other] = await Promise.all([here.visitor(), here.visitor()]);
     const pages = [one.page, other.page];
     for (const page of pages) {
         await join(page);
@@ -98,7 +87,7 @@ test('of two people who want one seat, one holds it and the other is told and se
 });
 
 test('a seat that is chosen and taken meanwhile is said to be taken', MINUTE, async () => {
-    const [one, other] = await Promise.all([browser.visitor(onsale.url), browser.visitor(onsale.url)]);
+    const [one, other] = await Promise.all([here.visitor(), here.visitor()]);
     await join(one.page);
     await turn(one.page);
     await seat(one.page, 31).click();
@@ -110,7 +99,7 @@ test('a seat that is chosen and taken meanwhile is said to be taken', MINUTE, as
 });
 
 test('the whole way works without a mouse', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await page.goto('/');
     const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve());
     // Moves on until the named thing has the focus.
@@ -152,7 +141,7 @@ test('the whole way works without a mouse', MINUTE, async () => {
 
 test('a phone shows everything without scrolling sideways, and its buttons can be met', MINUTE, async () => {
     const phone = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
-    const { page } = await browser.visitor(onsale.url, phone);
+    const { page } = await here.visitor(phone);
     const fits = async (where) => {
         const [wide, seen] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
         assert.ok(wide <= seen, `${where} is ${wide} wide, of ${seen}`);
@@ -176,7 +165,7 @@ test('a phone shows everything without scrolling sideways, and its buttons can b
 });
 
 test('a Korean browser is spoken to in Korean, and may choose English for good', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url, { locale: 'ko-KR' });
+    const { page } = await here.visitor({ locale: 'ko-KR' });
     await page.goto('/#concert-1');
     await page.getByRole('button', { name: '줄 서기' }).click();
     await page.getByRole('heading', { name: '좌석을 고르세요' }).waitFor();
@@ -193,7 +182,7 @@ test('a Korean browser is spoken to in Korean, and may choose English for good',
 });
 
 test('thousands of seats are looked at by section, and dates are chosen', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await join(page, 'Spring tour');
     await turn(page);
     await page.getByText('20 Apr 2031').click();

@@ -2,11 +2,10 @@
 // a server that is away.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startBrowser } from './support/browser.mjs';
 import { hold, join, pay, reload, seat, turn } from './support/journey.mjs';
-import { startOnsale } from './support/onsale.mjs';
+import { stage } from './support/stage.mjs';
 
 const MINUTE = { timeout: 60_000 };
 const SETTINGS = {
@@ -22,27 +21,17 @@ const concert = (id, name, seats) => `
     price = 50000
     time_zone = "Asia/Seoul"
 `;
-let onsale;
-let browser;
 
-before(async () => {
-    const catalogue = [
-        concert(1, 'Winter night', 50), concert(2, 'Full house', 1), concert(3, 'Slow line', 50),
-        concert(4, 'Short turn', 50),
-        concert(5, 'Opens later', 50),
-    ].join('');
-    onsale = await startOnsale({ settings: SETTINGS, catalogue });
-    browser = await startBrowser();
-}, { timeout: 120_000 });
-
-after(async () => {
-    await browser?.close();
-    await onsale?.stop();
-}, { timeout: 60_000 });
+const catalogue = [
+    concert(1, 'Winter night', 50), concert(2, 'Full house', 1), concert(3, 'Slow line', 50),
+    concert(4, 'Short turn', 50),
+    concert(5, 'Opens later', 50),
+].join('');
+const here = stage({ settings: SETTINGS, catalogue });
 
 test('a place in line survives a reload and a closed tab, and the organisers are heard', MINUTE, async () => {
-    await onsale.admin({ concertId: 3, paused: true });
-    const { page, context } = await browser.visitor(onsale.url);
+    await here.onsale.admin({ concertId: 3, paused: true });
+    const { page, context } = await here.visitor();
     await join(page, 'Slow line');
     const waits = (where) => where.getByRole('heading', { name: 'You are in line' }).waitFor();
     const position = (where) => where.locator('.position').textContent();
@@ -51,7 +40,7 @@ test('a place in line survives a reload and a closed tab, and the organisers are
     await page.getByText('You are next.').waitFor();
     await page.getByText('The line stands still right now').waitFor();
     // Somebody comes later, and stands behind.
-    const later = await browser.visitor(onsale.url);
+    const later = await here.visitor();
     await join(later.page, 'Slow line');
     await waits(later.page);
     assert.equal(await position(later.page), '2');
@@ -68,27 +57,27 @@ test('a place in line survives a reload and a closed tab, and the organisers are
     await waits(again);
     assert.equal(await position(again), '1');
 
-    await onsale.admin({ concertId: 3, message: 'We go on at 20:15. <b>Thank you</b>' });
+    await here.onsale.admin({ concertId: 3, message: 'We go on at 20:15. <b>Thank you</b>' });
     await again.getByText('We go on at 20:15. <b>Thank you</b>').waitFor();
-    await onsale.admin({ concertId: 3, paused: false, message: null });
+    await here.onsale.admin({ concertId: 3, paused: false, message: null });
     await turn(again);
     await turn(later.page);
 });
 
 test('who comes before the opening is in, sees the time left, and is let in by itself', MINUTE, async () => {
-    await onsale.admin({ concertId: 5, opensAt: new Date(Date.now() + 3_600_000).toISOString() });
-    const { page } = await browser.visitor(onsale.url);
+    await here.onsale.admin({ concertId: 5, opensAt: new Date(Date.now() + 3_600_000).toISOString() });
+    const { page } = await here.visitor();
     await join(page, 'Opens later');
     await page.getByRole('heading', { name: 'You are early' }).waitFor();
     await page.getByText(/^59:\d\d$/).waitFor();
     await page.getByText('1 person has come so far.').waitFor();
-    await onsale.admin({ concertId: 5, opensAt: 'now' });
+    await here.onsale.admin({ concertId: 5, opensAt: 'now' });
     await turn(page);
 });
 
 test('who leaves the line is asked first, and is out of it', MINUTE, async () => {
-    await onsale.admin({ concertId: 3, paused: true });
-    const { page } = await browser.visitor(onsale.url);
+    await here.onsale.admin({ concertId: 3, paused: true });
+    const { page } = await here.visitor();
     await join(page, 'Slow line');
     await page.getByRole('button', { name: 'Leave the line' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Stay' }).click();
@@ -98,11 +87,11 @@ test('who leaves the line is asked first, and is out of it', MINUTE, async () =>
     await page.getByRole('heading', { name: 'You have left the line' }).waitFor();
     await reload(page);
     await page.getByRole('button', { name: 'Join the line' }).waitFor();
-    await onsale.admin({ concertId: 3, paused: false });
+    await here.onsale.admin({ concertId: 3, paused: false });
 });
 
 test('a hold that lapses is told in a sentence, and its seat is free for everybody', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await join(page);
     await turn(page);
     await hold(page, 7);
@@ -115,7 +104,7 @@ test('a hold that lapses is told in a sentence, and its seat is free for everybo
 });
 
 test('a turn that ends is told, and the line may be joined again', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await join(page, 'Short turn');
     await turn(page);
     await page.getByRole('heading', { name: 'Your turn has passed' }).waitFor({ timeout: 30_000 });
@@ -124,24 +113,24 @@ test('a turn that ends is told, and the line may be joined again', MINUTE, async
 });
 
 test('a concert that is sold out says so to who waits and to who comes', MINUTE, async () => {
-    const { page } = await browser.visitor(onsale.url);
+    const { page } = await here.visitor();
     await join(page, 'Full house');
     await turn(page);
-    await onsale.admin({ concertId: 2, paused: true });
-    const waiting = await browser.visitor(onsale.url);
+    await here.onsale.admin({ concertId: 2, paused: true });
+    const waiting = await here.visitor();
     await join(waiting.page, 'Full house');
     await waiting.page.getByRole('heading', { name: 'You are in line' }).waitFor();
     await hold(page, 1);
     await pay(page);
     await waiting.page.getByRole('heading', { name: 'Everything is sold' }).waitFor();
-    const late = await browser.visitor(onsale.url);
+    const late = await here.visitor();
     await late.page.goto('/#concert-2');
     await late.page.getByRole('button', { name: 'Join the line' }).click();
     await late.page.getByRole('heading', { name: 'Everything is sold' }).waitFor();
 });
 
 test('while nothing answers it is said, nothing is done twice, and then it goes on', MINUTE, async () => {
-    const { page, context } = await browser.visitor(onsale.url);
+    const { page, context } = await here.visitor();
     await join(page);
     await turn(page);
     await hold(page, 15);
@@ -183,12 +172,12 @@ test('a charge whose answer stays away is told of after a reload, and done once'
 });
 
 test('a seat map goes on by itself after the network was away', MINUTE, async () => {
-    const { page, context } = await browser.visitor(onsale.url);
+    const { page, context } = await here.visitor();
     await join(page, 'Short turn');
     await turn(page);
     await seat(page, 20).waitFor();
     await context.setOffline(true);
-    const other = await browser.visitor(onsale.url);
+    const other = await here.visitor();
     await join(other.page, 'Short turn');
     await turn(other.page);
     await hold(other.page, 20);

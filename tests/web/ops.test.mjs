@@ -4,10 +4,10 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 
-import { startBrowser } from './support/browser.mjs';
-import { ADMIN_TOKEN, startOnsale } from './support/onsale.mjs';
+import { ADMIN_TOKEN } from './support/onsale.mjs';
+import { stage } from './support/stage.mjs';
 
 const CATALOGUE = `
 [[concert]]
@@ -21,25 +21,15 @@ capacity = 4
 `;
 const PEOPLE = 30;
 
-let onsale;
-let browser;
 let operator;
 
-before(async () => {
-    const settings = { ONSALE_BATCH: '2', ONSALE_CLAIM_TTL: '10m', ONSALE_HOLD_TTL: '10m' };
-    onsale = await startOnsale({ settings, catalogue: CATALOGUE });
-    browser = await startBrowser();
-    operator = await browser.visitor(onsale.url);
-}, { timeout: 120_000 });
-
-after(async () => {
-    await browser?.close();
-    await onsale?.stop();
-}, { timeout: 60_000 });
+const settings = { ONSALE_BATCH: '2', ONSALE_CLAIM_TTL: '10m', ONSALE_HOLD_TTL: '10m' };
+const here = stage({ settings, catalogue: CATALOGUE });
+before(async () => { operator = await here.visitor(); });
 
 async function api(path, { body, token, method = body ? 'POST' : 'GET' } = {}) {
     const headers = { ...(token && { 'Queue-Token': token }), ...(body && { 'Content-Type': 'application/json' }) };
-    const answer = await fetch(onsale.url + path, { method, headers, body: body && JSON.stringify(body) });
+    const answer = await fetch(here.onsale.url + path, { method, headers, body: body && JSON.stringify(body) });
     return { status: answer.status, said: await answer.json() };
 }
 
@@ -54,12 +44,12 @@ async function eventually(what, condition, ms = 20_000) {
     assert.fail(`not within ${ms} ms: ${what}; last seen: ${JSON.stringify(seen)}`);
 }
 
-const redis = (...words) => execFileSync('redis-cli', ['-s', onsale.redisSocket, ...words], { encoding: 'utf8' }).trim();
+const redis = (...words) => execFileSync('redis-cli', ['-s', here.onsale.redisSocket, ...words], { encoding: 'utf8' }).trim();
 const number = (...words) => Number(redis(...words));
 const promoted = () => number('hget', '{c1}:stats', 'promoted');
 
 function soldInPostgres() {
-    const pid = join(onsale.folder, 'data/postgres/data/postmaster.pid');
+    const pid = join(here.onsale.folder, 'data/postgres/data/postmaster.pid');
     assert.ok(existsSync(pid), pid);
     const sockets = readFileSync(pid, 'utf8').split('\n')[4];
     const statement = 'select count(*) from owned_seats';
@@ -163,7 +153,7 @@ test('the rows of the last hour are those in Redis', async () => {
 
 test('pause stops promotions within a second, and resume lets people in again', async () => {
     const { page } = operator;
-    await onsale.admin({ concertId: 1, capacity: 1000, batch: 2 });
+    await here.onsale.admin({ concertId: 1, capacity: 1000, batch: 2 });
     await eventually('people are let in', async () => promoted() >= 8 || promoted());
     await page.getByRole('button', { name: 'Pause' }).click();
     await page.getByText('Paused.', { exact: true }).waitFor();
@@ -220,7 +210,7 @@ test('a message reaches who waits, and capacity and batch are set and given back
 
 test('it fits on a phone, in the dark, and every control has a name', async () => {
     const options = { viewport: { width: 360, height: 740 }, colorScheme: 'dark', isMobile: true, hasTouch: true };
-    const { page } = await browser.visitor(onsale.url, options);
+    const { page } = await here.visitor(options);
     await page.goto('/ops');
     await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
     await page.keyboard.press('Enter');

@@ -2,28 +2,18 @@
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startBrowser } from './support/browser.mjs';
 import { hold, join, pay, turn } from './support/journey.mjs';
 import { startOnsale } from './support/onsale.mjs';
+import { stage } from './support/stage.mjs';
 
 const SECRET = 'the secret with which a test signs its JWTs';
-let onsale;
-let browser;
 
-before(async () => {
-    onsale = await startOnsale();
-    browser = await startBrowser();
-}, { timeout: 120_000 });
-
-after(async () => {
-    await browser?.close();
-    await onsale?.stop();
-}, { timeout: 60_000 });
+const here = stage();
 
 test('the page loads all that it names, from this server alone', async () => {
-    const { page, requests } = await browser.visitor(onsale.url);
+    const { page, requests } = await here.visitor();
     const answers = [];
     page.on('response', (answer) => answers.push(answer));
     await page.goto('/', { waitUntil: 'networkidle' });
@@ -33,7 +23,7 @@ test('the page loads all that it names, from this server alone', async () => {
 });
 
 test('what somebody slips into the page is not run', async () => {
-    const { page, faults } = await browser.visitor(onsale.url);
+    const { page, faults } = await here.visitor();
     await page.goto('/');
     const ran = await page.evaluate(async () => {
         const refused = new Promise((told) => {
@@ -54,7 +44,7 @@ test('what somebody slips into the page is not run', async () => {
 });
 
 test('no token is in an address', { timeout: 60_000 }, async () => {
-    const { page, requests } = await browser.visitor(onsale.url);
+    const { page, requests } = await here.visitor();
     await join(page);
     await turn(page);
     await hold(page, 3);
@@ -84,7 +74,7 @@ test('in jwt mode the page buys for who is signed in, and an address signs nobod
     const strict = await startOnsale({ settings: { ONSALE_AUTH: 'jwt', ONSALE_JWT_SECRET: SECRET } });
     try {
         const jwt = await signed({ sub: '4711', exp: Math.floor(Date.now() / 1_000) + 3_600 });
-        const { page, requests } = await browser.visitor(strict.url);
+        const { page, requests } = await here.browser.visitor(strict.url);
         await page.goto(`/?access_token=${jwt}#access_token=${jwt}`);
         await page.goto('/#concert-1');
         await page.getByText('Please sign in first').waitFor();
