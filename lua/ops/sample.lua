@@ -13,7 +13,8 @@ KEYS
   [5] series    stream  one row per second, the newest 3,600: its second in ms -> what is in Returns
   [6] servers   zset    server -> ms when it last sampled; forgotten after a minute
   [7] polls     hash    total: polls of all servers; server -> those that it has told of
-  [8..] sold:<date>, held:<date>   bitmap and zset of every date, in pairs, at most 40 pairs; a seat
+  [8] draw      hash    of a lottery: see queue/draw
+  [9..] sold:<date>, held:<date>   bitmap and zset of every date, in pairs, at most 40 pairs; a seat
                                    that is withheld has the score NEVER
 
 ARGV
@@ -24,16 +25,17 @@ ARGV
 Returns
   {"sampled", now_ms, servers, waiting, active, held, withheld, sold, last, head, estimate, issued,
    promoted, claimed, expired, left, consumed, holds, released, lapsed, polls}
-     servers: those seen within a minute; held: seats that people hold; last, head: the last place
-     given and the lowest that waits, "" if there is none; holds: what stats calls held
+     servers: those seen within a minute; held: seats that people hold; last: the last place given, ""
+     if there is none; head: the lowest place that waits, "" if there is none, or if a lottery says who
+     is next; holds: what stats calls held
 
 A repeat is safe: a second has one row, and polls that were told are not counted again.
 Cost: O(size of the bitmaps + dates x log holds + servers that were forgotten, at most 64).
 ]]
 local waiting, active, stats, seq = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local series, servers, polls = KEYS[5], KEYS[6], KEYS[7]
+local series, servers, polls, draw = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local server, server_polls, estimate = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local FIRST_DATE, ROWS_MAX, FORGOTTEN_MAX, SILENT_MS = 8, 3600, 64, 60000
+local FIRST_DATE, ROWS_MAX, FORGOTTEN_MAX, SILENT_MS = 9, 3600, 64, 60000
 local NEVER = '253402300799999'
 local COUNTERS = {
   'issued', 'promoted', 'claimed', 'expired', 'left', 'consumed', 'held', 'released', 'lapsed',
@@ -62,6 +64,16 @@ local total = (tonumber(redis.call('HGET', polls, 'total') or nil) or 0) + news
 local silent_since = digits(now_ms - SILENT_MS)
 local silent = redis.call('ZRANGEBYSCORE', servers, '-inf', silent_since, 'LIMIT', 0, FORGOTTEN_MAX)
 
+-- As queue/promote: until all ranks of a lottery are done, or none of its people waits, the lowest
+-- place is not the next.
+local head = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or ''
+local drawn = redis.call('HMGET', draw, 'id', 'people', 'cursor', 'last')
+if drawn[1] and head ~= '' then
+  local people = tonumber(drawn[2] or nil)
+  local is_done = people and (tonumber(drawn[3] or 0) >= people or tonumber(head) > tonumber(drawn[4]))
+  head = is_done and head or ''
+end
+
 local row = {
   'waiting', redis.call('ZCARD', waiting),
   'active', redis.call('ZCOUNT', active, '(' .. digits(now_ms), '+inf'),
@@ -69,7 +81,7 @@ local row = {
   'withheld', withheld,
   'sold', sold,
   'last', redis.call('GET', seq) or '',
-  'head', redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or '',
+  'head', head,
   'estimate', estimate,
 }
 for i, count in ipairs(redis.call('HMGET', stats, unpack(COUNTERS))) do

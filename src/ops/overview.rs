@@ -53,6 +53,9 @@ pub struct ConcertOverview {
     /// What operators tell everybody who waits, if anything.
     #[schema(value_type = Option<String>)]
     message: Option<Arc<str>>,
+    /// The round of the public beacon whose value the draw waits for: until an operator gives it,
+    /// nobody is let in. None if no draw waits.
+    beacon_awaited: Option<String>,
     /// Seats that people hold, over all dates.
     held: u64,
     /// Seats held back from sale, over all dates.
@@ -133,6 +136,10 @@ impl Overview {
         let (facts, stats) =
             tokio::join!(self.queue.facts(concert), self.redis.hash(&concert.keys.stats));
         let (facts, stats) = (facts?, stats.map_err(QueueError::read)?);
+        let waiting_draw = facts.draw.as_ref().filter(|draw| draw.frozen.is_some());
+        let beacon_awaited = waiting_draw
+            .filter(|draw| draw.drawn().is_none())
+            .and_then(|draw| draw.seal.terms.round.clone());
         Ok(ConcertOverview {
             concert_id: concert.id,
             name: concert.name.clone(),
@@ -145,6 +152,7 @@ impl Overview {
             opens_at: facts.settings.opens_at(),
             closes_at: facts.settings.closes_at(),
             message: facts.message,
+            beacon_awaited,
             held: facts.held,
             withheld: facts.withheld,
             sold: facts.sold,

@@ -89,7 +89,7 @@ impl ScriptCall for TakeSample<'_> {
     fn write(&self, args: &mut Args) {
         let keys = &self.concert.keys;
         args.key(&keys.waiting).key(&keys.active).key(&keys.stats).key(&keys.seq);
-        args.key(&keys.series).key(&keys.servers).key(&keys.polls);
+        args.key(&keys.series).key(&keys.servers).key(&keys.polls).key(&keys.draw);
         for date in &self.concert.dates {
             args.key(&keys.sold(*date)).key(&keys.held(*date));
         }

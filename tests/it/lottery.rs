@@ -167,15 +167,21 @@ async fn who_comes_to_a_lottery_says_who_they_are_until_it_is_drawn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_beacon_nobody_is_let_in_before_its_value_is_there_and_it_stays() {
+    let awaited = async |server: &TestServer| {
+        let view = server.bearing(TOKEN).get("/admin/concerts").await.expect(200).body;
+        view["concerts"][0]["beaconAwaited"].clone()
+    };
     let deployment = Deployment::new(vec![lottery(Some("drand quicknet 30000000"))]).await;
     let deployment = deployment.with("admin_token", TOKEN);
     let (server, concert) = (deployment.start().await, deployment.concert());
     let token = server.join(concert, 1).await;
+    assert_eq!(awaited(&server).await, Value::Null, "not before the opening");
     open_now(&server, concert).await;
     let is_frozen = || async { proof(&server, concert).await["draw"]["people"] == 1 };
     eventually("it is frozen", is_frozen).await;
     let public = proof(&server, concert).await;
     assert_eq!(public["draw"]["beaconRound"], "drand quicknet 30000000");
+    assert_eq!(awaited(&server).await, "drand quicknet 30000000");
     assert_eq!(
         (&public["draw"]["seed0"], &public["draw"]["beaconValue"]),
         (&Value::Null, &Value::Null)
@@ -194,6 +200,7 @@ async fn with_a_beacon_nobody_is_let_in_before_its_value_is_there_and_it_stays()
     server.wait_until_active(&token).await;
     let public = drawn(&server, concert).await;
     assert_eq!(public["draw"]["beaconValue"], value.to_lowercase());
+    assert_eq!(awaited(&server).await, Value::Null);
     // What a draw has taken over stays.
     configure(&server, json!({"concertId": concert.id, "beacon": "f".repeat(64)}))
         .await

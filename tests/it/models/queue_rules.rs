@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use onsale::queue::PlaceRange;
+use onsale::queue::draw::Segments;
 use uuid::Uuid;
 
 use super::call::{ACTIVE_TTL, Arrivals, CLAIM_TTL, DAYS, SEATS, SESSION_MAX, STEP, Terms};
@@ -85,8 +86,16 @@ impl Model {
             self.live_count(),
             self.sold.len(),
             self.seq,
-            self.waiting.keys().next(),
+            self.next_by_place(),
         )
+    }
+
+    /// The lowest place that waits, unless a lottery says who is next.
+    fn next_by_place(&self) -> Option<u64> {
+        let head = *self.waiting.keys().next()?;
+        let Some(draw) = &self.draw else { return Some(head) };
+        let segments = Segments::parse(&draw.frozen.as_ref()?.segments).expect("segments");
+        (draw.cursor >= segments.people() || head > segments.last()).then_some(head)
     }
 
     /// What has its value already is neither changed nor noted.

@@ -60,13 +60,13 @@ async fn only_operators_see_the_concerts_and_they_see_what_the_stores_hold() {
     let expected = json!({"concerts": [
         {
             "concertId": first.id, "name": first.name, "waiting": 0, "active": 0, "capacity": 2,
-            "batch": 7, "paused": true, "missedLottery": false, "opensAt": null, "closesAt": null, "message": null,
-            "held": 0, "withheld": 0, "sold": 0, "seats": 20, "stats": none
+            "batch": 7, "paused": true, "missedLottery": false, "opensAt": null, "closesAt": null,
+            "message": null, "beaconAwaited": null, "held": 0, "withheld": 0, "sold": 0, "seats": 20, "stats": none
         },
         {
             "concertId": second.id, "name": second.name, "waiting": 1, "active": 2, "capacity": 2,
-            "batch": 100, "paused": false, "missedLottery": false, "opensAt": null, "closesAt": null, "message": null,
-            "held": 1, "withheld": 0, "sold": 1, "seats": 5, "stats": some
+            "batch": 100, "paused": false, "missedLottery": false, "opensAt": null, "closesAt": null,
+            "message": null, "beaconAwaited": null, "held": 1, "withheld": 0, "sold": 1, "seats": 5, "stats": some
         }
     ]});
     assert_eq!(answer.body, expected);
