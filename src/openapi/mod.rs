@@ -1,6 +1,6 @@
 //! The description of the API, served at `/openapi.json`.
 //!
-//! One table, [`operations`], lists every operation. Fields, ranges, statuses and titles are not
+//! One table, [`groups`], lists every operation. Fields, ranges, statuses and titles are not
 //! written here again: they come from the inputs' field tables, the types of `words`, the answers'
 //! own types and the table of codes. Tests hold it against the table of routes; a fuzzer that reads
 //! it (`scripts/schemathesis.sh`) holds it against what a server really answers.
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde_json::json;
 use utoipa::PartialSchema;
 use utoipa::openapi::path::PathsBuilder;
+use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ArrayBuilder, ComponentsBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OpenApi,
     OpenApiBuilder, PathItem, RefOr, Schema, Type,
@@ -41,10 +42,29 @@ pub async fn show_description(_: QueryOrBody<NoFields>) -> Response {
     EncodedJson(ENCODED.clone()).into_response()
 }
 
-/// Every operation, in the order of the table of routes.
-fn operations() -> Vec<Operation> {
-    let parts = [catalogue(), line(), seats(), money(), operation(), withholding(), watching()];
-    parts.into_iter().flatten().collect()
+/// Operations that belong together.
+struct Group {
+    name: &'static str,
+    about: &'static str,
+    operations: Vec<Operation>,
+}
+
+/// Every operation, in the order in which a buyer meets it, and then whoever runs the sale.
+fn groups() -> [Group; 5] {
+    let all = [operation(), withholding(), watching()].into_iter().flatten();
+    let (operators, server) = all.partition(|one: &Operation| one.path.starts_with("/admin/"));
+    let group = |name, about, operations| Group { name, about, operations };
+    [
+        group(
+            "Line",
+            "What is on sale, a place in line, and where one stands.",
+            catalogue().into_iter().chain(line()).collect(),
+        ),
+        group("Seats", "With an active token: what is free, and holding it.", seats()),
+        group("Payments", "The wallet, and what it buys.", money()),
+        group("Operators", "Seeing and steering every sale, with the operators' token.", operators),
+        group("Server", "How this server is, and what it can.", server),
+    ]
 }
 
 fn catalogue() -> Vec<Operation> {
@@ -340,18 +360,27 @@ fn watching() -> Vec<Operation> {
 fn document() -> OpenApi {
     let mut paths = PathsBuilder::new();
     let mut components = security::schemes(ComponentsBuilder::new()).schema("Problem", problem());
-    for operation in operations() {
-        for (name, schema) in &operation.schemas {
-            components = components.schema(name, schema.clone());
+    let mut tags = Vec::new();
+    for Group { name: tag, about, operations } in groups() {
+        tags.push(TagBuilder::new().name(tag).description(Some(about)).build());
+        for operation in operations {
+            for (name, schema) in &operation.schemas {
+                components = components.schema(name, schema.clone());
+            }
+            let (path, method) = (operation.path, operation.method.clone());
+            paths = paths.path(path, PathItem::new(method, operation.build(tag)));
         }
-        let (path, method) = (operation.path, operation.method.clone());
-        paths = paths.path(path, PathItem::new(method, operation.build()));
     }
     let info = InfoBuilder::new()
         .title("Onsale")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(ABOUT));
-    OpenApiBuilder::new().info(info).paths(paths).components(Some(components.build())).build()
+    OpenApiBuilder::new()
+        .info(info)
+        .paths(paths)
+        .components(Some(components.build()))
+        .tags(Some(tags))
+        .build()
 }
 
 /// The answer of the one route that encodes its JSON by hand.
@@ -392,7 +421,8 @@ mod tests {
     fn every_route_is_described_and_nothing_else() {
         let routes = App::routes();
         let served: BTreeSet<_> = routes.paths().iter().map(|path| path.template).collect();
-        let described: BTreeSet<_> = operations().iter().map(|one| one.path).collect();
+        let operations = groups().into_iter().flat_map(|group| group.operations);
+        let described: BTreeSet<_> = operations.map(|one| one.path).collect();
         assert_eq!(described, served);
     }
 

@@ -210,7 +210,7 @@ impl Operation {
     }
 
     /// The operation in the form of the description.
-    pub fn build(self) -> utoipa::openapi::path::Operation {
+    pub fn build(self, tag: &str) -> utoipa::openapi::path::Operation {
         let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
         for code in self.codes {
             let codes = by_status.entry(code.status().as_u16()).or_default();
@@ -220,7 +220,7 @@ impl Operation {
         }
         let refusals = by_status.iter().map(|(status, codes)| (*status, refusal(*status, codes)));
         let all = self.answers.into_iter().chain(refusals);
-        all.fold(self.builder, |builder, (status, response)| {
+        all.fold(self.builder.tag(tag), |builder, (status, response)| {
             builder.response(status.to_string(), response)
         })
         .build()

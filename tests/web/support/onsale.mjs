@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+/** The root of the repository. */
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 const BINARY = process.env.ONSALE_BINARY ?? join(ROOT, 'target/debug/onsale');
 const START_WITHIN_MS = 90_000;
 const STOP_WITHIN_MS = 30_000;
