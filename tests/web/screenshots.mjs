@@ -1,28 +1,17 @@
 // The pictures of the README: `scripts/screenshots.sh`.
 
 import assert from 'node:assert/strict';
-import { stat } from 'node:fs/promises';
-import { join as below } from 'node:path';
 
 import { startBrowser } from './support/browser.mjs';
 import { join, pay, seat, turn } from './support/journey.mjs';
 import { startOnsale } from './support/onsale.mjs';
+import { picture } from './support/picture.mjs';
 
 const FOLDER = process.argv[2];
-/** A picture that a README can show without slowing it down. */
-const BYTES_MAX = 200_000;
 const PHONE = { viewport: { width: 390, height: 780 }, deviceScaleFactor: 1.5, isMobile: true, hasTouch: true, reducedMotion: 'reduce' };
 
 const onsale = await startOnsale();
 const browser = await startBrowser();
-
-async function picture(page, name) {
-    const path = below(FOLDER, `${name}.png`);
-    await page.screenshot({ path });
-    const { size } = await stat(path);
-    assert.ok(size < BYTES_MAX, `${path} has ${size} bytes`);
-    console.log(`${path}: ${Math.round(size / 1_000)} kB`);
-}
 
 async function post(path, body, token) {
     const answer = await fetch(`${onsale.url}${path}`, {
@@ -51,25 +40,25 @@ await Promise.all(Array.from({ length: 128 }, (_, at) => post('/user/token', { c
 await join(page);
 await page.getByRole('heading', { name: 'You are in line' }).waitFor();
 await page.getByText('From the organisers').waitFor();
-await picture(page, 'line');
+await picture(page, FOLDER, 'line');
 await onsale.admin({ concertId: 1, paused: false, message: null });
 await turn(page);
 await page.getByRole('button', { name: 'Seat 24, free' }).waitFor();
 await seat(page, 24).click();
 await seat(page, 25).click();
-await picture(page, 'seats');
+await picture(page, FOLDER, 'seats');
 await page.getByRole('button', { name: 'Hold these seats' }).click();
 await page.getByRole('heading', { name: 'Held for you' }).waitFor();
 await page.getByText(/^4:5\d$/).waitFor();
-await picture(page, 'held');
+await picture(page, FOLDER, 'held');
 await pay(page);
-await picture(page, 'ticket');
+await picture(page, FOLDER, 'ticket');
 
 const dark = await browser.visitor(onsale.url, { ...PHONE, locale: 'ko-KR', colorScheme: 'dark' });
 await dark.page.goto('/#concert-1');
 await dark.page.getByRole('button', { name: '줄 서기' }).click();
 await dark.page.getByRole('button', { name: /^8번 좌석, 빈/ }).click();
-await picture(dark.page, 'seats-korean-dark');
+await picture(dark.page, FOLDER, 'seats-korean-dark');
 
 await browser.close();
 await onsale.stop();
