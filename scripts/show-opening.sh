@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows that an operator steers a sale under load: k6 plays 3,000 people who want 800 seats (loadtest/ticket_open.js), while
+# Shows that an operator steers a sale under load: k6 plays 3,000 people who want 1,000 seats (loadtest/ticket_open.js), while
 # a real Chromium has the dashboard and the page of somebody who waits. Exit code 0: pause stopped the line within a second,
 # resume let people in again, a message reached the page, and the dashboard's numbers were those of Redis and PostgreSQL.
 # It takes two minutes or so, prints what it measured, and makes a picture of the dashboard at its busiest for the README.

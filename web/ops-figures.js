@@ -94,3 +94,8 @@ export function duration(seconds) {
     if (seconds < 120) return `${Math.round(seconds * 10) / 10} s`;
     return seconds < 86_400 ? `${Math.round(seconds / 60)} min` : 'not known';
 }
+
+/** A moment of the server, by the clock of whoever looks. */
+export function moment(text) {
+    return new Date(text).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
+}

@@ -1,47 +1,23 @@
-// The operators' dashboard: asks one server once a second, shows what it says, and changes settings.
+// The operators' dashboard: asks one server once a second, and shows what it says.
 
 import { chart, shown } from './ops-chart.js';
+import { control, listChanges, renderSettings } from './ops-controls.js';
+import { ask, at, door, session, set } from './ops-desk.js';
 import { Series, duration, quantile, since } from './ops-figures.js';
+import { peopleOf } from './ops-people.js';
 
-const TOKEN = 'onsale.operator';
 const EVERY_MS = 1_000;
-const TIMEOUT_MS = 5_000;
 /** Over how long rates and quantiles of a server are taken. */
 const WINDOW_MS = 10_000;
-const AUDIT_EVERY = 10;
+/** What changes seldom is asked for in every so many turns. */
+const SELDOM = 10;
 
-const at = (id) => document.getElementById(id);
-const set = (id, text) => {
-    if (at(id).textContent !== text) at(id).textContent = text;
-};
-
-let token = sessionStorage.getItem(TOKEN);
 let concert = null;
 let series = new Series();
 /** Earlier looks at servers: when, and what the one that answered said. */
 let looks = [];
 let timer = null;
 let turns = 0;
-
-class Refused extends Error {
-    constructor(status, problem) {
-        super(problem.detail ?? `the server answered ${status}`);
-        this.status = status;
-    }
-}
-
-async function ask(path, body) {
-    const headers = { Authorization: `Bearer ${token}` };
-    const request = { headers, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) };
-    if (body) {
-        headers['Content-Type'] = 'application/json';
-        Object.assign(request, { method: 'PATCH', body: JSON.stringify(body) });
-    }
-    const answer = await fetch(path, request);
-    const said = await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Refused(answer.status, said);
-    return said;
-}
 
 // Who may look.
 
@@ -56,36 +32,36 @@ function show(signedIn) {
     }
 }
 
-function leave(why) {
+door.leave = (why) => {
     clearTimeout(timer);
-    token = null;
-    sessionStorage.removeItem(TOKEN);
-    [concert, series, looks] = [null, new Series(), []];
+    session.forget();
+    looks = [];
+    change(null);
     show(false);
     set('link', 'Not signed in');
     set('refusal', why);
-}
+};
 
 at('enter').addEventListener('submit', async (event) => {
     event.preventDefault();
-    token = at('token').value.trim();
+    session.token = at('token').value.trim();
     try {
         await ask('admin/concerts');
     } catch (error) {
         // Only a wrong token is a reason not to look; a store that is away is one to look.
-        const isWrong = !(error instanceof Refused) || error.status < 500;
+        const isWrong = !(error.status >= 500);
         if (isWrong) {
-            token = null;
-            set('refusal', error.status === 401 ? 'This is not the token of this server.' : `${error.message}.`);
+            session.token = null;
+            set('refusal', error.isSignedOut ? 'This is not the token of this server.' : `Not done: ${error.message}.`);
             return;
         }
     }
-    sessionStorage.setItem(TOKEN, token);
+    session.keep();
     at('token').value = '';
     set('refusal', '');
     begin();
 });
-at('leave').addEventListener('click', () => leave(''));
+at('leave').addEventListener('click', () => door.leave(''));
 
 // Once a second.
 
@@ -97,28 +73,28 @@ function begin() {
 
 async function turn() {
     clearTimeout(timer);
-    const asked = token;
+    const asked = session.token;
     const began = performance.now();
     try {
         const view = await ask('admin/dashboard');
-        if (asked !== token) return;
+        if (asked !== session.token) return;
         choose(view.sales, view.concerts);
         const of = concert;
         if (of !== null) {
             const after = series.newest ? `&after=${series.newest}` : '';
             const rows = await perhaps(ask(`admin/series?concertId=${of}${after}`));
-            if (asked !== token) return;
+            if (asked !== session.token) return;
             if (rows && of === concert) series.add(rows);
-            if (turns % AUDIT_EVERY === 0) await perhaps(listChanges());
+            if (turns % SELDOM === 0) await perhaps(listChanges());
         }
         turns += 1;
         render(view);
         at('link').classList.remove('lost');
         set('link', `Live, server ${view.server.id}, version ${view.server.version}`);
     } catch (error) {
-        if (asked !== token) return;
-        if (error.status === 401) {
-            leave('The token is not accepted any more.');
+        if (asked !== session.token) return;
+        if (error.isSignedOut) {
+            door.leave('The token is not accepted any more.');
             return;
         }
         at('link').classList.add('lost');
@@ -130,7 +106,7 @@ async function turn() {
 /** What may fail while a store is away, and is asked again soon. */
 function perhaps(answer) {
     return answer.catch((error) => {
-        if (error.status === 401) throw error;
+        if (error.isSignedOut) throw error;
         return null;
     });
 }
@@ -158,8 +134,7 @@ function change(id) {
     concert = id;
     series = new Series();
     turns = 0;
-    for (const form of ['capacity', 'batch', 'message']) at(`new-${form}`).value = '';
-    set('done', '');
+    for (const of of [control, peopleOf]) of(id);
 }
 
 at('concert').addEventListener('change', () => {
@@ -190,33 +165,19 @@ function render(view) {
     set('told', duration(wait?.told));
     set('servers', shown(sample?.servers ?? null));
     if (one) renderSettings(one);
-    renderFaults(view.server, sale);
+    renderFaults(view.server, sale, one);
     drawCharts();
     renderServer(view.server);
 }
 
-function renderSettings(one) {
-    at('state').classList.toggle('paused', one.paused);
-    set('state', one.paused ? 'Paused: nobody is let in' : 'People are let in');
-    set('pause', one.paused ? 'Resume' : 'Pause');
-    set('message', one.message ?? '');
-    set('opens', one.opensAt ? `Opens ${moment(one.opensAt)}.` : 'Open from the start.');
-    set('closes', one.closesAt ? `Closes ${moment(one.closesAt)}.` : 'Never closes.');
-    at('new-capacity').placeholder = String(one.capacity);
-    at('new-batch').placeholder = String(one.batch);
-}
-
-function moment(text) {
-    return new Date(text).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
-}
-
-function renderFaults(server, sale) {
+function renderFaults(server, sale, one) {
     const faults = [...server.missing];
     const limits = { 'queue.promote': 5, 'ops.sample': 5 };
     for (const [job, age] of Object.entries(server.jobs)) {
         if (age > (limits[job] ?? 30)) faults.push(`${job} has not succeeded for ${duration(age)}`);
     }
     if (sale && !sale.sample) faults.push('there are no numbers of this sale now');
+    if (one?.missedLottery) faults.push('the lottery was missed: whoever came first is served first');
     const list = at('faults');
     const before = [...list.children].map((item) => item.textContent);
     if (faults.join('\n') === before.join('\n')) return;
@@ -325,63 +286,5 @@ function renderHealth(server, before) {
     at('health').replaceChildren(...rows);
 }
 
-// What operators change.
-
-async function listChanges() {
-    const { entries } = await ask(`admin/audit?concertId=${concert}`);
-    at('audit').replaceChildren(...entries.slice(0, 20).map((entry) => {
-        const item = document.createElement('li');
-        const time = document.createElement('time');
-        time.dateTime = entry.at;
-        time.textContent = new Date(entry.at).toLocaleTimeString('en-GB');
-        item.append(time, ` ${entry.setting}: ${entry.before ?? 'as configured'} → ${entry.after ?? 'as configured'}`);
-        return item;
-    }));
-}
-
-async function configure(settings, done) {
-    at('done').classList.remove('failed');
-    set('done', 'Changing …');
-    try {
-        const now = await ask('admin/concerts', { concertId: concert, ...settings });
-        renderSettings(now);
-        set('done', done);
-        await listChanges();
-    } catch (error) {
-        if (error.status === 401) {
-            leave('The token is not accepted any more.');
-            return;
-        }
-        at('done').classList.add('failed');
-        set('done', `Not changed: ${error.message}`);
-    }
-}
-
-at('pause').addEventListener('click', () => {
-    const pause = at('pause').textContent === 'Pause';
-    configure({ paused: pause }, pause ? 'Paused.' : 'Resumed.');
-});
-for (const setting of ['capacity', 'batch', 'message']) {
-    const input = at(`new-${setting}`);
-    at(`set-${setting}`).addEventListener('submit', async (event) => {
-        event.preventDefault();
-        const value = setting === 'message' ? input.value : Number(input.value);
-        await configure({ [setting]: value }, setting === 'message' ? 'The message is shown.' : `${setting} is ${shown(value)}.`);
-        input.value = '';
-    });
-    document.querySelector(`[data-remove="${setting}"]`).addEventListener('click', () => {
-        configure({ [setting]: null }, setting === 'message' ? 'The message is gone.' : `${setting} is as configured.`);
-    });
-}
-
-for (const [setting, verb] of [['opensAt', 'Opened'], ['closesAt', 'Closed']]) {
-    document.querySelector(`[data-now="${setting}"]`).addEventListener('click', () => {
-        configure({ [setting]: 'now' }, `${verb}.`);
-    });
-    document.querySelector(`[data-remove="${setting}"]`).addEventListener('click', () => {
-        configure({ [setting]: null }, `${setting} is as configured.`);
-    });
-}
-
-if (token) begin();
+if (session.token) begin();
 else show(false);

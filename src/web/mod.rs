@@ -31,7 +31,10 @@ files! {
     "/ops.css" = "ops.css", Strict;
     "/ops.js" = "ops.js", Strict;
     "/ops-chart.js" = "ops-chart.js", Strict;
+    "/ops-controls.js" = "ops-controls.js", Strict;
+    "/ops-desk.js" = "ops-desk.js", Strict;
     "/ops-figures.js" = "ops-figures.js", Strict;
+    "/ops-people.js" = "ops-people.js", Strict;
     "/onsale.js" = "onsale.js", Strict;
     "/page/main.js" = "page/main.js", Strict;
     "/page/dom.js" = "page/dom.js", Strict;

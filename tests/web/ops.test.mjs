@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 
 import { ADMIN_TOKEN } from './support/onsale.mjs';
+import { enter, shown, signIn } from './support/operators.mjs';
 import { stage } from './support/stage.mjs';
 
 const CATALOGUE = `
@@ -18,6 +19,17 @@ seats = 20
 price = 100
 time_zone = "Asia/Seoul"
 capacity = 4
+
+[[concert]]
+id = 2
+name = "Spring tour"
+dates = ["2031-04-20"]
+seats = 20
+price = 100
+time_zone = "Asia/Seoul"
+opens_at = "2031-01-01T20:00:00+09:00"
+prequeue = "lottery"
+beacon_round = "drand quicknet 30000000"
 `;
 const PEOPLE = 30;
 
@@ -71,9 +83,18 @@ function truth() {
     };
 }
 
-async function told(ids) {
-    const entries = ids.map(async (id) => [id, Number((await operator.page.locator(`#${id}`).textContent()).replaceAll(',', ''))]);
-    return Object.fromEntries(await Promise.all(entries));
+/** Answers the question that a dialog asks. */
+async function decide(question, answer) {
+    const dialog = operator.page.getByRole('dialog');
+    await dialog.getByText(question).waitFor();
+    await dialog.getByRole('button', { name: answer, exact: true }).click();
+    await dialog.waitFor({ state: 'detached' });
+}
+
+/** A place in line that somebody has by now. */
+async function place(userId, concertId = 1) {
+    const { said } = await api('/user/token', { body: { concertId, userId } });
+    return said.token;
 }
 
 test('a wrong token is refused and kept nowhere', async () => {
@@ -89,17 +110,13 @@ test('a wrong token is refused and kept nowhere', async () => {
 
 test('the token opens the dashboard, also after a reload, and until one signs out', async () => {
     const { page } = operator;
-    await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByText(/^Live, server/).waitFor();
+    await enter(page);
     await page.reload();
     await page.getByText(/^Live, server/).waitFor();
     assert.equal(await page.locator('#seats').textContent(), '40');
     await page.getByRole('button', { name: 'Sign out' }).click();
     assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
-    await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
-    await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByText(/^Live, server/).waitFor();
+    await enter(page);
 });
 
 test('its numbers are those of Redis and PostgreSQL', async () => {
@@ -122,7 +139,7 @@ test('its numbers are those of Redis and PostgreSQL', async () => {
 
     const ids = ['waiting', 'active', 'held', 'sold'];
     await eventually('the dashboard says what the stores say', async () => {
-        const [wanted, seen] = [truth(), await told(ids)];
+        const [wanted, seen] = [truth(), await shown(operator.page, ids)];
         const isSame = ids.every((id) => wanted[id] === seen[id]);
         return (isSame && seen.sold === 1 && seen.held === 2 && seen.active === 4) || { wanted, seen };
     });
@@ -133,6 +150,30 @@ test('its numbers are those of Redis and PostgreSQL', async () => {
     assert.equal(await page.locator('#faults li').count(), 0);
     const line = await page.getByRole('img', { name: /^Line: waiting/ }).getAttribute('aria-label');
     assert.match(line, /^Line: waiting \d+, active \d+; highest \d+$/);
+});
+
+test('somebody is looked up by number and by token, and nobody is signed out by it', async () => {
+    const { page } = operator;
+    const look = async (whom) => {
+        await page.getByLabel('Number of a user, or a token').fill(whom);
+        await page.getByRole('button', { name: 'Look up' }).click();
+    };
+    const fact = (name) => page.locator('#person dt', { hasText: name }).locator('+ dd');
+    await look('1');
+    await page.getByText('User 1, concert 1.').waitFor();
+    assert.match(await fact('Owns').textContent(), /^2030-12-24, seat 1, of concert 1, paid \d+ \w+ 2\d{3}/);
+    assert.equal(await fact('Balance').textContent(), '900');
+    assert.equal(await fact('Line').textContent(), 'has no live place any more');
+    await look(await place(20));
+    await page.getByText('User 20, concert 1.').waitFor();
+    assert.match(await fact('Line').textContent(), /^waits at position \d+, for about/);
+    await look('00000436-4cbb-861a-b87e-77835403a804_1');
+    await page.getByText(/^Not done: /).waitFor();
+    assert.ok(await page.locator('#board').isVisible(), 'nobody is signed out by somebody else\'s token');
+
+    await look('2');
+    await fact('Line').getByText(/^is inside until \d+ \w+ 2\d{3}/).waitFor();
+    assert.match(await fact('Holds').textContent(), /^2030-12-24, seat 2, until \d+ \w+ 2\d{3}/);
 });
 
 test('the rows of the last hour are those in Redis', async () => {
@@ -208,13 +249,35 @@ test('a message reaches who waits, and capacity and batch are set and given back
     await page.getByText(/batch: 3 → as configured/).first().waitFor();
 });
 
+test('a lottery that waits for a beacon gets its value, and nobody is asked for one otherwise', async () => {
+    const { page } = operator;
+    const value = page.getByLabel('Value of drand quicknet 30000000, for which the draw waits');
+    assert.ok(await value.isHidden());
+    await page.getByLabel('Concert').selectOption('2 Spring tour');
+    await page.getByText(/^Opens 1 Jan 2031/).waitFor();
+    await place(5, 2);
+    assert.ok(await value.isHidden(), 'the sale is not open');
+    await page.getByRole('button', { name: 'Open now' }).click();
+    await decide('The sale opens now', 'Not yet');
+    assert.equal(redis('hexists', '{c2}:settings', 'opens_at'), '0');
+    await page.getByRole('button', { name: 'Open now' }).click();
+    await decide('The sale opens now', 'Open the sale');
+    await value.waitFor();
+    assert.equal(number('zcard', '{c2}:active'), 0);
+    await value.fill('00112233445566778899aabbccddeeff');
+    await page.getByRole('button', { name: 'Make the order' }).click();
+    await decide('must be that of drand quicknet 30000000', 'Make the order');
+    await page.getByText('The order is made with this value.').waitFor();
+    await eventually('the winner is let in', async () => number('zcard', '{c2}:active') === 1);
+    assert.equal(redis('hget', '{c2}:draw', 'value'), '00112233445566778899aabbccddeeff');
+    await value.waitFor({ state: 'hidden' });
+    await page.getByLabel('Concert').selectOption('1 Winter night');
+});
+
 test('it fits on a phone, in the dark, and every control has a name', async () => {
     const options = { viewport: { width: 360, height: 740 }, colorScheme: 'dark', isMobile: true, hasTouch: true };
     const { page } = await here.visitor(options);
-    await page.goto('/ops');
-    await page.getByLabel("Operators' token").fill(ADMIN_TOKEN);
-    await page.keyboard.press('Enter');
-    await page.getByText(/^Live, server/).waitFor();
+    await signIn(page);
     const look = await page.evaluate(() => {
         const named = (control) => control.labels?.length > 0 || control.textContent.trim() !== '';
         return {

@@ -47,7 +47,7 @@ export async function startBrowser() {
 async function useFilesOf(folder, context, url) {
     await context.route(`${url}/**`, async (route) => {
         const path = new URL(route.request().url()).pathname;
-        const file = join(folder, { '/': 'index.html', '/docs': 'docs/index.html' }[path] ?? path);
+        const file = join(folder, { '/': 'index.html', '/docs': 'docs/index.html', '/ops': 'ops.html' }[path] ?? path);
         if (route.request().method() !== 'GET' || !existsSync(file)) return route.continue();
         const { headers } = await fetch(new URL(path, url));
         const type = { js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' }[path.split('.').at(-1)];
