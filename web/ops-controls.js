@@ -28,6 +28,12 @@ export function renderSettings(one) {
     set('beacon-round', one.beaconAwaited ?? '');
 }
 
+/** What an operator did, in words. */
+function told({ setting, before, after }) {
+    if (setting === 'withheld') return after ? `withheld ${after}` : `on sale again ${before}`;
+    return `${setting}: ${before ?? 'as configured'} → ${after ?? 'as configured'}`;
+}
+
 /** Shows what was changed of late. */
 export async function listChanges() {
     const { entries } = await ask(`admin/audit?concertId=${concert}`);
@@ -36,7 +42,7 @@ export async function listChanges() {
         const time = document.createElement('time');
         time.dateTime = entry.at;
         time.textContent = new Date(entry.at).toLocaleTimeString('en-GB');
-        item.append(time, ` ${entry.setting}: ${entry.before ?? 'as configured'} → ${entry.after ?? 'as configured'}`);
+        item.append(time, ` ${told(entry)}`);
         return item;
     }));
 }

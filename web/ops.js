@@ -5,6 +5,7 @@ import { control, listChanges, renderSettings } from './ops-controls.js';
 import { ask, at, door, session, set } from './ops-desk.js';
 import { Series, duration, quantile, since } from './ops-figures.js';
 import { peopleOf } from './ops-people.js';
+import { listWithheld, seatsOf } from './ops-seats.js';
 
 const EVERY_MS = 1_000;
 /** Over how long rates and quantiles of a server are taken. */
@@ -85,7 +86,7 @@ async function turn() {
             const rows = await perhaps(ask(`admin/series?concertId=${of}${after}`));
             if (asked !== session.token) return;
             if (rows && of === concert) series.add(rows);
-            if (turns % SELDOM === 0) await perhaps(listChanges());
+            if (turns % SELDOM === 0) await perhaps(Promise.all([listChanges(), listWithheld()]));
         }
         turns += 1;
         render(view);
@@ -134,7 +135,7 @@ function change(id) {
     concert = id;
     series = new Series();
     turns = 0;
-    for (const of of [control, peopleOf]) of(id);
+    for (const of of [control, seatsOf, peopleOf]) of(id);
 }
 
 at('concert').addEventListener('change', () => {
@@ -154,6 +155,7 @@ function render(view) {
     set('active', value(one?.active, sample?.active));
     set('capacity', value(one?.capacity));
     set('held', value(sample?.held));
+    set('withheld', value(one?.withheld, sample?.withheld));
     set('sold', value(one?.sold, sample?.sold));
     set('seats', value(one?.seats));
     for (const counter of ['issued', 'promoted', 'polls', 'consumed']) {

@@ -35,6 +35,7 @@ files! {
     "/ops-desk.js" = "ops-desk.js", Strict;
     "/ops-figures.js" = "ops-figures.js", Strict;
     "/ops-people.js" = "ops-people.js", Strict;
+    "/ops-seats.js" = "ops-seats.js", Strict;
     "/onsale.js" = "onsale.js", Strict;
     "/page/main.js" = "page/main.js", Strict;
     "/page/dom.js" = "page/dom.js", Strict;

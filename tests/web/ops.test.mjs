@@ -32,6 +32,8 @@ prequeue = "lottery"
 beacon_round = "drand quicknet 30000000"
 `;
 const PEOPLE = 30;
+/** Up to the deadline of a seat that is withheld. */
+const NEVER = '(253402300799999';
 
 let operator;
 
@@ -78,7 +80,7 @@ function truth() {
     return {
         waiting: number('zcard', '{c1}:waiting'),
         active: number('zcount', '{c1}:active', now, '+inf'),
-        held: ofDates((date) => number('zcount', `{c1}:held:${date}`, now, '+inf')),
+        held: ofDates((date) => number('zcount', `{c1}:held:${date}`, now, NEVER)),
         sold,
     };
 }
@@ -174,6 +176,34 @@ test('somebody is looked up by number and by token, and nobody is signed out by 
     await look('2');
     await fact('Line').getByText(/^is inside until \d+ \w+ 2\d{3}/).waitFor();
     assert.match(await fact('Holds').textContent(), /^2030-12-24, seat 2, until \d+ \w+ 2\d{3}/);
+});
+
+test('seats are withheld from the sale and put on sale again', async () => {
+    const { page } = operator;
+    const seats = page.locator('#seat-numbers');
+    const press = (name) => page.getByRole('button', { name, exact: true }).click();
+    await page.getByLabel('Date').selectOption('2030-12-24');
+    for (const wrong of ['1,,2', '5-3', 'all', '1-201']) {
+        await seats.fill(wrong);
+        await press('Withhold from sale');
+        await page.getByText(wrong === '1-201' ? 'Not done: at most 200 seats at once.' : 'Not done: seats are written like 12, 20-25.').waitFor();
+    }
+    await seats.fill('10, 12-13');
+    await press('Withhold from sale');
+    await page.getByText('Withheld: 10, 12-13.').waitFor();
+    await page.getByText('Withheld: 2030-12-24: 10, 12-13').waitFor();
+    await eventually('they are in the figures', async () => (await shown(page, ['withheld'])).withheld === 3);
+    const token = await place(4);
+    const taken = await api('/concert/reserve', { body: { userId: 4, concertDate: '2030-12-24', seatNumber: 12 }, token });
+    assert.equal(taken.status, 409);
+    await seats.fill('12');
+    await press('Put on sale again');
+    await page.getByText('Withheld: 2030-12-24: 10, 13').waitFor();
+    const free = await api('/concert/reserve', { body: { userId: 4, concertDate: '2030-12-24', seatNumber: 12 }, token });
+    assert.equal(free.status, 201);
+    await seats.fill('10, 13');
+    await press('Put on sale again');
+    await page.getByText('Withheld: none').waitFor();
 });
 
 test('the rows of the last hour are those in Redis', async () => {

@@ -11,7 +11,7 @@ local after_now = '(' .. string.format('%.0f', now_ms)
 local counters = redis.call('HMGET', KEYS[3], 'issued', 'promoted')
 local held, sold = 0, 0
 for i = 4, #KEYS, 2 do
-  held = held + redis.call('ZCOUNT', KEYS[i], after_now, '+inf')
+  held = held + redis.call('ZCOUNT', KEYS[i], after_now, '(253402300799999')
   sold = sold + redis.call('BITCOUNT', KEYS[i + 1])
 end
 return cjson.encode({
