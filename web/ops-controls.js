@@ -24,7 +24,7 @@ export function renderSettings(one) {
     set('closes', one.closesAt ? `Closes ${moment(one.closesAt)}.` : 'Never closes.');
     at('new-capacity').placeholder = String(one.capacity);
     at('new-batch').placeholder = String(one.batch);
-    at('set-beacon').hidden = one.beaconAwaited === null;
+    at('set-beacon').hidden = !one.beaconAwaited;
     set('beacon-round', one.beaconAwaited ?? '');
 }
 
