@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { ADMIN_TOKEN } from './support/onsale.mjs';
 import { enter, shown, signIn } from './support/operators.mjs';
@@ -38,8 +38,9 @@ const NEVER = '(253402300799999';
 let operator;
 
 const settings = { ONSALE_BATCH: '2', ONSALE_CLAIM_TTL: '10m', ONSALE_HOLD_TTL: '10m' };
-const here = stage({ settings, catalogue: CATALOGUE });
-before(async () => { operator = await here.visitor(); });
+const here = stage({ settings, catalogue: CATALOGUE }, async ({ visitor }) => {
+    operator = await visitor();
+});
 
 async function api(path, { body, token, method = body ? 'POST' : 'GET' } = {}) {
     const headers = { ...(token && { 'Queue-Token': token }), ...(body && { 'Content-Type': 'application/json' }) };

@@ -9,9 +9,10 @@ import { startOnsale } from './onsale.mjs';
  * Starts both before the first test of the file, and ends them after the last.
  *
  * @param {object} [options] as of `startOnsale`
+ * @param {(both: object) => Promise<void>} [prepare] what else is done before the first test
  * @returns an object with `onsale` and `browser`, and `visitor`: somebody who looks at that server
  */
-export function stage(options) {
+export function stage(options, prepare = async () => {}) {
     const both = {
         /** Somebody with an own browser profile; `options` as of Playwright's contexts. */
         visitor: (profile) => both.browser.visitor(both.onsale.url, profile),
@@ -19,6 +20,7 @@ export function stage(options) {
     before(async () => {
         both.onsale = await startOnsale(options);
         both.browser = await startBrowser();
+        await prepare(both);
     }, { timeout: 120_000 });
     after(async () => {
         await both.browser?.close();
