@@ -77,13 +77,13 @@ function watch(page) {
 /** The operator's part, while people arrive. */
 async function steer(operator, waiting, stores) {
     await until('a third have come', () => stores.now.issued >= 0.35 * PEOPLE);
-    const looked = watch(operator.page);
     await waiting.page.goto('/');
     await waiting.page.getByRole('button', { name: 'Join the line' }).click();
     await waiting.page.getByRole('heading', { name: 'You are in line' }).waitFor();
 
     await until('two thirds have come', () => stores.now.issued >= 0.66 * PEOPLE);
     await picture(operator.page, FOLDER, 'dashboard');
+    const looked = watch(operator.page);
     const pausedAt = await click(operator.page, 'Pause');
     await operator.page.getByText('Paused.', { exact: true }).waitFor();
     await operator.page.getByLabel('Message to everybody who waits').fill(MESSAGE);
@@ -96,6 +96,7 @@ async function steer(operator, waiting, stores) {
     await operator.page.getByText('Resumed.', { exact: true }).waitFor();
     await until('people are let in', () => stores.redis.some((row, index) => row.at > resumedAt
         && row.promoted > stores.redis[index - 1].promoted));
+    await until('nearly all have come', () => stores.now.issued >= 0.95 * PEOPLE);
     return { looks: await looked(), pausedAt, saidAt, toldAt, resumedAt };
 }
 
