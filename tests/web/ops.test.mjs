@@ -166,7 +166,7 @@ test('somebody is looked up by number and by token, and nobody is signed out by 
     await page.getByText('User 1, concert 1.').waitFor();
     assert.match(await fact('Owns').textContent(), /^2030-12-24, seat 1, of concert 1, paid \d+ \w+ 2\d{3}/);
     assert.equal(await fact('Balance').textContent(), '900');
-    assert.equal(await fact('Line').textContent(), 'has no live place any more');
+    assert.equal(await fact('Line').textContent(), 'has no place here');
     await look(await place(20));
     await page.getByText('User 20, concert 1.').waitFor();
     assert.match(await fact('Line').textContent(), /^waits at position \d+, for about/);
