@@ -9,24 +9,23 @@ use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde_json::json;
-use utoipa::PartialSchema;
 use utoipa::openapi::path::PathsBuilder;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ArrayBuilder, ComponentsBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OpenApi,
-    OpenApiBuilder, PathItem, RefOr, Schema, Type,
+    ComponentsBuilder, HttpMethod, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem,
+    RefOr, Type,
 };
 
 mod examples;
 mod operation;
+mod schemas;
 mod security;
 
 use operation::Operation;
+use schemas::{free_seats, problem};
 
 use crate::http::answer::EncodedJson;
 use crate::http::{Code, NoFields, QueryOrBody};
-use crate::words::SeatNumber;
 use crate::{concerts, ops, payments, queue, seats};
 
 const ABOUT: &str = "A fair waiting line, seats that are never sold twice, and a wallet charged \
@@ -381,33 +380,6 @@ fn document() -> OpenApi {
         .components(Some(components.build()))
         .tags(Some(tags))
         .build()
-}
-
-/// The answer of the one route that encodes its JSON by hand.
-fn free_seats() -> RefOr<Schema> {
-    ObjectBuilder::new()
-        .schema_type(Type::Object)
-        .property("availableSeats", ArrayBuilder::new().items(SeatNumber::schema()))
-        .required("availableSeats")
-        .into()
-}
-
-/// RFC 9457 with our two members; further ones depend on the code.
-fn problem() -> Schema {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let codes = Code::ALL.iter().map(|code| json!(code.as_str()));
-    let object = ObjectBuilder::new()
-        .schema_type(Type::Object)
-        .property("type", text().pattern(Some("^/problems/[a-z-]+$")))
-        .property("title", text())
-        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
-        .property("detail", text())
-        .property("code", text().enum_values(Some(codes)))
-        .property("requestId", text());
-    ["type", "title", "status", "detail", "code", "requestId"]
-        .into_iter()
-        .fold(object, ObjectBuilder::required)
-        .into()
 }
 
 #[cfg(test)]
