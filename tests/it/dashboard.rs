@@ -34,6 +34,12 @@ async fn the_dashboard_is_told_of_this_server_and_of_every_sale() {
     server.get("/nowhere").await.expect(404);
     eventually("the hold is sampled", || async { sample(&server, concert).await["held"] == 1 })
         .await;
+    // The slowest of them runs every five seconds.
+    eventually("every job has run", || async {
+        let jobs = asked(&server, "/admin/dashboard").await["server"]["jobs"].take();
+        jobs.as_object().is_some_and(|jobs| jobs.len() == 5)
+    })
+    .await;
 
     let view = asked(&server, "/admin/dashboard").await;
     assert_eq!(keys(&view), ["concerts", "sales", "server"]);
@@ -68,12 +74,12 @@ async fn the_dashboard_is_told_of_this_server_and_of_every_sale() {
     assert_eq!(counts.len(), told["latencyBounds"].as_array().expect("bounds").len() + 1);
     assert_eq!(told["redis"]["nodes"][0]["up"], true);
     assert_eq!(told["postgres"]["connectionsMax"], 6);
-    assert_eq!(told["jobs"].as_object().map(serde_json::Map::len), Some(5), "{told}");
     assert_eq!(view["sales"][0]["verified"], true);
     let expected = [
         ("waiting", json!(0)),
         ("active", json!(1)),
         ("held", json!(1)),
+        ("withheld", json!(0)),
         ("sold", json!(0)),
         ("servers", json!(1)),
         ("issued", json!(1)),
