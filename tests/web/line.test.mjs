@@ -148,7 +148,7 @@ test('while nothing answers it is said, nothing is done twice, and then it goes 
 });
 
 test('a charge whose answer stays away is told of after a reload, and done once', MINUTE, async () => {
-    const { page, context } = await browser.visitor(onsale.url);
+    const { page, context } = await here.visitor();
     await join(page);
     await turn(page);
     await hold(page, 16);
