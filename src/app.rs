@@ -159,6 +159,8 @@ impl App {
                 Operation,
                 get(ops::routes::list_concerts).patch(ops::controls::configure_concert),
             )
+            .route("/admin/waiting", Operation, delete(ops::controls::clear_line))
+            .route("/admin/holds", Operation, delete(ops::controls::release_holds))
             .route(
                 "/admin/withheld",
                 Operation,

@@ -29,7 +29,9 @@ export function renderSettings(one) {
 }
 
 /** What an operator did, in words. */
-function told({ setting, before, after }) {
+function told({ action, setting, before, after, left, concertDate, seatNumber, userId }) {
+    if (action === 'cleared') return `cleared the line: ${left} lost their place`;
+    if (action === 'released') return `released seat ${seatNumber} of ${concertDate}, held by user ${userId}`;
     if (setting === 'withheld') return after ? `withheld ${after}` : `on sale again ${before}`;
     return `${setting}: ${before ?? 'as configured'} → ${after ?? 'as configured'}`;
 }

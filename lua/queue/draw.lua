@@ -8,7 +8,8 @@ be drawn.
 
 KEYS
   [1] draw      hash    id, commitment, sealed, round, committed_ms; once frozen: segments, people,
-                        last, cursor, frozen_ms; value, once the beacon's value was posted
+                        last, cursor, frozen_ms; value, once the beacon's value was posted: then by
+                        queue/configure, or here if somebody wrote the setting by hand
   [2] run       string  the turn that this line was settled in: see queue/settle
   [3] epoch     string  id of the last rebuild from PostgreSQL
   [4] seq       int     last place given

@@ -39,8 +39,9 @@ Returns
      cursor: how many ranks of the draw are done; 0 without one
   {"closed", why, expired, active, more}  nobody was promoted; why: "paused", "not_open", "over" or
                                           "sold_out": each seat is sold or withheld
-  {"undrawn", expired, active, more}      nobody was promoted: a lottery whose order the caller must
-                                          know is not drawn, or the caller does not know it
+  {"undrawn", expired, active, more}      nobody was promoted: somebody of a lottery waits, and it is
+                                          not drawn, or the caller does not know its order; or it is
+                                          to be frozen
   {"not_ready"}                           nothing changed: another generation
   {"unsettled"}                           nothing changed: the line was settled in another turn
 
@@ -98,16 +99,16 @@ if why then
 end
 
 -- A lottery's people come in the order of its draw, and nobody before there is one. Then, and when
--- none of them waits any more, the others come in order of place.
+-- none of them waits any more, drawn or not, the others come in order of place.
 local drawn = redis.call('HMGET', draw, 'id', 'people', 'cursor', 'last', 'round', 'value')
 local people, cursor = tonumber(drawn[2] or nil), tonumber(drawn[3] or 0)
 local is_drawn = people and (drawn[5] == '' or drawn[6])
 local head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or nil) or math.huge
-if is_drawn and head > tonumber(drawn[4]) then
+if people and head > tonumber(drawn[4]) then
   cursor = people
 end
-local in_draw = is_drawn and cursor < people
-if drawn[1] and (not is_drawn or (in_draw and drawn[1] ~= ARGV[10])) then
+local in_draw = people and cursor < people
+if drawn[1] and (not people or (in_draw and (not is_drawn or drawn[1] ~= ARGV[10]))) then
   return { 'undrawn', #expired, live, more }
 end
 
@@ -128,7 +129,7 @@ elseif most > 0 then
   next_up = redis.call('ZRANGE', waiting, 0, most - 1)
 end
 local count = #next_up
-if is_drawn then
+if people then
   redis.call('HSET', draw, 'cursor', digits(cursor))
 end
 redis.call('HSET', pace, 'at', digits(now_ms), 'credit', string.format('%.6f', credit - count))
@@ -149,7 +150,7 @@ end
 -- A dead number below the head matters to nobody, unless it has a rank that is not done yet. The
 -- newest stays: ordinals must not repeat.
 head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or nil) or math.huge
-local newest = not (is_drawn and cursor < people) and redis.call('ZREVRANGE', dead, 0, 0)[1]
+local newest = not (people and cursor < people) and redis.call('ZREVRANGE', dead, 0, 0)[1]
 local passed = {}
 for _, entry in ipairs(newest and redis.call('ZRANDMEMBER', dead, TRIM_SAMPLE) or {}) do
   if entry ~= newest and tonumber(string.match(entry, '(%d+)$')) < head then

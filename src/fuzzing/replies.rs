@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use crate::payments::rebuild::{SealRebuild, TakeRebuild};
 use crate::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
+use crate::queue::controls::ClearLine;
 use crate::queue::draw::script::AdvanceDraw;
 use crate::queue::promotion::Promote;
 use crate::queue::scripts::{Enter, ReadBoard, Settle};
@@ -40,6 +41,7 @@ fn of_the_line(answer: &WrittenAnswer) {
     decode::<Leave<'_>>(answer);
     decode::<ReadBoard<'_>>(answer);
     decode::<Configure<'_>>(answer);
+    decode::<ClearLine<'_>>(answer);
     decode::<AdvanceDraw<'_>>(answer);
 }
 

@@ -77,6 +77,7 @@ codes! {
     UserHasToken = CONFLICT, "user-has-token", "This user is already in line with another token";
     SoldOut = CONFLICT, "sold-out", "Everything is sold";
     Closed = CONFLICT, "closed", "The sale is over";
+    BeaconNotAwaited = CONFLICT, "beacon-not-awaited", "No draw waits for a beacon's value";
 
     PayloadTooLarge = PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON";
@@ -143,6 +144,7 @@ mod tests {
                     "user-has-token",
                     "sold-out",
                     "closed",
+                    "beacon-not-awaited",
                 ],
             ),
             (413, &["payload-too-large"]),

@@ -6,11 +6,7 @@ use serde_json::{Value, json};
 
 /// The example of an operation's successful answer, by the operation's id.
 pub(super) fn answer(operation: &str) -> Option<Value> {
-    let reservation = "01a205bf-5d1c-7c31-9f0e-6b1f1f6a2c11";
-    let held = json!({
-        "reservationId": reservation, "concertId": 1, "concertDate": "2030-12-24", "seatNumber": 12,
-        "price": 50_000, "expireAt": "2030-11-01 20:15:00", "expiresIn": 299,
-    });
+    let (reservation, held) = (RESERVATION, held());
     let owned = json!([{
         "paymentId": "01a205c0-1f7a-7d02-8d3b-2f6f5c9e7a40", "reservationId": reservation,
         "concertId": 1, "concertDate": "2030-12-24", "seatNumber": 12, "amount": 50_000,
@@ -72,7 +68,73 @@ pub(super) fn answer(operation: &str) -> Option<Value> {
         }),
         "show_health" => json!({ "status": "alive", "version": env!("CARGO_PKG_VERSION") }),
         "show_readiness" => json!({ "status": "ready", "version": env!("CARGO_PKG_VERSION") }),
+        _ => return for_operators(operation),
+    })
+}
+
+const RESERVATION: &str = "01a205bf-5d1c-7c31-9f0e-6b1f1f6a2c11";
+
+fn held() -> Value {
+    json!({
+        "reservationId": RESERVATION, "concertId": 1, "concertDate": "2030-12-24", "seatNumber": 12,
+        "price": 50_000, "expireAt": "2030-11-01 20:15:00", "expiresIn": 299,
+    })
+}
+
+/// What operators are answered.
+fn for_operators(operation: &str) -> Option<Value> {
+    let mut held_in_utc = held();
+    held_in_utc["expireAt"] = json!("2030-11-01T11:15:00Z");
+    Some(match operation {
+        "list_concerts" => json!({ "concerts": [overview()] }),
+        "configure_concert" => overview(),
+        "show_person" => json!({
+            "concertId": 1, "userId": 1, "place": 60_154_812_345_678_i64,
+            "standing": {
+                "queuePosition": 0, "estimatedWaitTime": 0, "status": "active", "concertId": 1,
+                "pollAfter": 2.0, "expiresIn": 540,
+            },
+            "claimed": true, "activeUntil": "2030-11-01T11:19:00Z", "holds": [held_in_utc], "owned": [],
+            "balance": 60_000,
+        }),
+        "list_series" => json!({
+            "concertId": 1, "fields": ["at", "waiting", "active"],
+            "rows": [[1_919_761_800_000_i64, 1234, 1000], [1_919_761_801_000_i64, 1180, 1000]],
+        }),
+        "clear_line" => json!({ "concertId": 1, "left": 1234 }),
+        "release_holds" => json!({
+            "concertId": 1, "concertDate": "2030-12-24", "seatNumbers": [12],
+        }),
+        "list_changes" => json!({
+            "entries": [
+                {
+                    "at": "2030-11-01T11:12:31.207Z", "request": "01a205c1-77b2-7a0e-8e21-90c5d1d5b0a4",
+                    "action": "released", "setting": null, "before": null, "after": null,
+                    "concertDate": "2030-12-24", "seatNumber": 12, "userId": 1,
+                    "place": 60_154_812_345_678_i64,
+                },
+                {
+                    "at": "2030-11-01T11:10:02.551Z", "request": "01a205bf-84b1-7cc1-a3c3-5a3d2f6f0b52",
+                    "action": "changed", "setting": "paused", "before": null, "after": "1",
+                },
+            ],
+        }),
         _ => return None,
+    })
+}
+
+/// One concert as operators see it.
+fn overview() -> Value {
+    json!({
+        "concertId": 1, "name": "Winter night", "waiting": 1234, "active": 1000, "capacity": 1000,
+        "batch": 100, "paused": false, "missedLottery": false, "opensAt": "2030-11-01T11:00:00Z",
+        "closesAt": null,
+        "message": "We go on at 20:15.", "beaconAwaited": null, "held": 12, "withheld": 2, "sold": 31, "seats": 50,
+        "stats": {
+            "issued": 3310, "promoted": 2040, "claimed": 1979, "expired": 980, "left": 65,
+            "consumed": 31, "held": 77, "released": 5, "lapsed": 29, "sold": 31, "displaced": 0,
+            "corrected": 0,
+        },
     })
 }
 
@@ -156,7 +218,7 @@ mod tests {
                 for (status, answer) in answers.filter(|(status, _)| status.starts_with('2')) {
                     let content = &answer["content"]["application/json"];
                     let Some(example) = content.get("example") else {
-                        let others = ["/admin/", "/openapi.json", "/events", "/metrics"];
+                        let others = ["/admin/dashboard", "/openapi.json", "/events", "/metrics"];
                         let may_lack = others.iter().any(|part| path.contains(part));
                         assert!(may_lack, "{path} {status} has no example");
                         continue;

@@ -18,6 +18,7 @@ use utoipa::openapi::{
 
 mod examples;
 mod operation;
+mod operators;
 mod schemas;
 mod security;
 
@@ -50,7 +51,8 @@ struct Group {
 
 /// Every operation, in the order in which a buyer meets it, and then whoever runs the sale.
 fn groups() -> [Group; 5] {
-    let all = [operation(), withholding(), watching()].into_iter().flatten();
+    let steering = [operators::steering(), operators::withholding(), operators::watching()];
+    let all = operation().into_iter().chain(steering.into_iter().flatten());
     let (operators, server) = all.partition(|one: &Operation| one.path.starts_with("/admin/"));
     let group = |name, about, operations| Group { name, about, operations };
     [
@@ -221,10 +223,7 @@ fn money() -> Vec<Operation> {
 }
 
 fn operation() -> Vec<Operation> {
-    use ops::controls::{AuditRequest, AuditView, ConfigureRequest};
-    use ops::overview::ConcertOverview;
-    use ops::people::{PersonRequest, PersonView};
-    use ops::routes::{ConcertsView, Health, Ready};
+    use ops::routes::{Health, Ready};
     let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
     vec![
         Operation::new(HttpMethod::Get, "/healthz", "show_health", "Whether this process answers")
@@ -239,119 +238,10 @@ fn operation() -> Vec<Operation> {
         .query::<NoFields>()
         .answers::<Ready>(200, "It can.")
         .refuses(&[Code::NotReady]),
-        Operation::new(
-            HttpMethod::Get,
-            "/admin/concerts",
-            "list_concerts",
-            "How every sale goes, for operators",
-        )
-        .query::<NoFields>()
-        .operators_only()
-        .answers::<ConcertsView>(200, "Every concert of the catalogue, by id.")
-        .refuses(&[Code::RedisUnavailable, Code::NotReady]),
-        Operation::new(
-            HttpMethod::Patch,
-            "/admin/concerts",
-            "configure_concert",
-            "Change live settings of a concert, on all servers; null returns to the configuration",
-        )
-        .operators_only()
-        .body::<ConfigureRequest>()
-        .answers::<ConcertOverview>(200, "The concert as it is now.")
-        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady])
-        .refuses(&[Code::OutcomeUnknown]),
-        Operation::new(
-            HttpMethod::Get,
-            "/admin/people",
-            "show_person",
-            "What is known of a user in a concert, or of a token (as `token`, best in the body)",
-        )
-        .operators_only()
-        .query::<PersonRequest>()
-        .answers::<PersonView>(200, "Place, holds, seats and balance, as far as there are any.")
-        .refuses(&[Code::UnknownConcert, Code::TokenInvalid, Code::RedisUnavailable])
-        .refuses(&[Code::NotReady, Code::DatabaseUnavailable]),
-        Operation::new(
-            HttpMethod::Get,
-            "/admin/audit",
-            "list_changes",
-            "What operators changed, the newest first",
-        )
-        .operators_only()
-        .query::<AuditRequest>()
-        .answers::<AuditView>(200, "At most 100 changes.")
-        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")
             .query::<NoFields>()
             .answers_as(200, "OpenAPI 3.1.", any())
             .refuses(&[Code::TooManyRequests]),
-    ]
-}
-
-fn withholding() -> Vec<Operation> {
-    use ops::withheld::{SeatsView, WithheldRequest, WithheldView, WithholdRequest};
-    let refusals = [Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady];
-    let unknown = [Code::UnknownDate, Code::UnknownSeat, Code::OutcomeUnknown];
-    let path = "/admin/withheld";
-    vec![
-        Operation::new(HttpMethod::Get, path, "list_withheld", "The seats held back from sale")
-            .operators_only()
-            .query::<WithheldRequest>()
-            .answers::<WithheldView>(200, "The dates that have some.")
-            .refuses(&refusals),
-        Operation::new(
-            HttpMethod::Post,
-            path,
-            "withhold_seats",
-            "Hold seats of a date back from sale, all or none",
-        )
-        .operators_only()
-        .body::<WithholdRequest>()
-        .answers::<SeatsView>(200, "They are withheld, whether or not they were before.")
-        .refuses(&refusals)
-        .refuses(&unknown)
-        .refuses(&[Code::SeatSold, Code::SeatTaken]),
-        Operation::new(
-            HttpMethod::Delete,
-            path,
-            "give_seats_back",
-            "Give withheld seats of a date back to the sale",
-        )
-        .operators_only()
-        .query::<WithholdRequest>()
-        .answers::<SeatsView>(200, "Those that were withheld.")
-        .refuses(&refusals)
-        .refuses(&unknown)
-        .refuses(&[Code::DatabaseUnavailable]),
-    ]
-}
-
-fn watching() -> Vec<Operation> {
-    use ops::dashboard::{DashboardView, SeriesRequest, SeriesView};
-    vec![
-        Operation::new(
-            HttpMethod::Get,
-            "/admin/dashboard",
-            "show_dashboard",
-            "This server and every sale, now",
-        )
-        .query::<NoFields>()
-        .operators_only()
-        .answers::<DashboardView>(200, "Whatever the stores do."),
-        Operation::new(
-            HttpMethod::Get,
-            "/admin/series",
-            "list_series",
-            "The last hour of a sale, second by second",
-        )
-        .operators_only()
-        .query::<SeriesRequest>()
-        .answers::<SeriesView>(200, "The oldest second first.")
-        .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
-        Operation::new(HttpMethod::Get, "/metrics", "show_metrics", "For Prometheus")
-            .query::<NoFields>()
-            .operators_only()
-            .answers_text(200, "The text format of Prometheus, version 0.0.4."),
     ]
 }
 

@@ -1,4 +1,6 @@
-//! What operators change while a sale goes: `PATCH /admin/concerts`, and the notes of it.
+//! What operators do while a sale goes, and the notes of it.
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,13 +10,15 @@ use utoipa::ToSchema;
 
 use super::Operator;
 use crate::app::AppState;
+use crate::concerts::Concert;
 use crate::http::answer::Json;
 use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody, context};
-use crate::queue::settings::AuditEntry;
+use crate::queue::audit::AuditEntry;
 use crate::queue::{
     BeaconValue, Change, Message, MessageFault, Moment, QueueError, SettingsChange,
 };
-use crate::words::{ConcertId, OutOfRange};
+use crate::seats::SeatSelection;
+use crate::words::{ConcertDate, ConcertId, OutOfRange, SeatNumber};
 
 /// The input of `PATCH /admin/concerts`; a setting that is `null` is removed (RFC 7396).
 #[derive(Debug)]
@@ -125,21 +129,130 @@ fn beacon(fields: &Fields) -> Result<Change<BeaconValue>, Problem> {
 /// `PATCH /admin/concerts`: changes live settings of one concert on all servers.
 ///
 /// Answers 200 with the concert as it is now; 400 for nothing to change, 401 `unauthenticated`
-/// without the operators' token, 404 `unknown-concert`, 422 `out-of-range`, 503 while Redis does
-/// not answer (`outcome-unknown` if the change was sent: repeat it).
+/// without the operators' token, 404 `unknown-concert`, 409 `beacon-not-awaited`, 422 `out-of-range`,
+/// also if `closesAt` would not be later than `opensAt`, 503 while Redis does not answer
+/// (`outcome-unknown` if the change was sent: repeat it). A change that is refused in part is refused.
 pub async fn configure_concert(
     _: Operator,
     State(app): State<AppState>,
     JsonBody(request): JsonBody<ConfigureRequest>,
 ) -> Result<Response, Problem> {
     let id = request.concert;
-    let concert = app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })?;
-    let asked_by = context::request_id().map(|id| id.to_string()).unwrap_or_default();
+    let concert = concert_of(&app, id)?;
+    let asked_by = asked_by();
     app.queue.configure(&concert, &asked_by, &request.change).await?;
     tracing::info!(request_id = asked_by, concert = %id, change = ?request.change, "reconfigured");
     // What was changed stays changed, so a failure to show it must not say that nothing happened.
     let now = app.overview.concert(&concert).await.map_err(|_| QueueError::OutcomeUnknown)?;
     Ok(Json(now).into_response())
+}
+
+/// The input of `DELETE /admin/waiting`.
+#[derive(Debug)]
+pub struct ClearRequest {
+    concert: ConcertId,
+}
+
+impl FromFields for ClearRequest {
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::required("concertId", Kind::Integer)];
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        Ok(Self { concert: fields.number("concertId")? })
+    }
+}
+
+/// A line that was cleared.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClearedView {
+    concert_id: ConcertId,
+    /// How many people lost their place.
+    left: u64,
+}
+
+/// `DELETE /admin/waiting`: everybody who waits for a concert loses their place. Whoever is active
+/// goes on, and whoever comes next stands in a new line.
+///
+/// Answers 200; 401 `unauthenticated` without the operators' token, 404 `unknown-concert`, 422, 503
+/// while Redis does not answer (`outcome-unknown` if it was sent: look who waits before repeating it,
+/// because it is about whoever waits then).
+pub async fn clear_line(
+    _: Operator,
+    State(app): State<AppState>,
+    QueryOrBody(request): QueryOrBody<ClearRequest>,
+) -> Result<Response, Problem> {
+    let concert = concert_of(&app, request.concert)?;
+    let asked_by = asked_by();
+    let left = app.queue.clear(&concert, &asked_by).await?;
+    tracing::info!(request_id = asked_by, concert = %concert.id, left, "cleared the line");
+    Ok(Json(ClearedView { concert_id: concert.id, left }).into_response())
+}
+
+/// The input of `DELETE /admin/holds`.
+#[derive(Debug)]
+pub struct ReleaseHoldsRequest {
+    concert: ConcertId,
+    date: ConcertDate,
+    seats: SeatSelection,
+}
+
+impl FromFields for ReleaseHoldsRequest {
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::required("concertId", Kind::Integer),
+        FieldSpec::required("concertDate", Kind::Date),
+        FieldSpec::required("seatNumbers", Kind::IntegerList(SeatSelection::SEATS_MAX)),
+    ];
+
+    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
+        let missing = |name: &str| Problem::bad_request(format!("{name} is missing"));
+        let seats = fields.numbers("seatNumbers")?.ok_or_else(|| missing("seatNumbers"))?;
+        Ok(Self {
+            concert: fields.number("concertId")?,
+            date: fields.date("concertDate").ok_or_else(|| missing("concertDate"))?,
+            seats: SeatSelection::new(seats, SeatSelection::SEATS_MAX)?,
+        })
+    }
+}
+
+/// Seats whose holds an operator released.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReleasedHoldsView {
+    concert_id: ConcertId,
+    #[schema(value_type = chrono::NaiveDate)]
+    concert_date: ConcertDate,
+    /// Those that somebody held, in the order asked.
+    seat_numbers: Vec<SeatNumber>,
+}
+
+/// `DELETE /admin/holds`: gives people's holds of seats back, whoever has them; they keep their
+/// places in line. Seats that are held back from sale stay so.
+///
+/// Answers 200 with the seats that somebody held; 401 `unauthenticated` without the operators'
+/// token, 404 `unknown-concert`, `unknown-date`, `unknown-seat`, 409 `payment-in-progress` (nothing
+/// changed) while a holder pays, 422, 503 while Redis does not answer (`outcome-unknown` if it was
+/// sent: repeat it).
+pub async fn release_holds(
+    _: Operator,
+    State(app): State<AppState>,
+    QueryOrBody(request): QueryOrBody<ReleaseHoldsRequest>,
+) -> Result<Response, Problem> {
+    let ReleaseHoldsRequest { concert: concert_id, date: concert_date, seats } = request;
+    let concert = concert_of(&app, concert_id)?;
+    let asked_by = asked_by();
+    let seat_numbers = app.seats.release_holds(&concert, concert_date, &seats, &asked_by).await?;
+    tracing::info!(request_id = asked_by, concert = %concert_id, date = %concert_date,
+        seats = ?seat_numbers, "released holds");
+    Ok(Json(ReleasedHoldsView { concert_id, concert_date, seat_numbers }).into_response())
+}
+
+fn concert_of(app: &AppState, id: ConcertId) -> Result<Arc<Concert>, QueueError> {
+    app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })
+}
+
+/// The request in the notes.
+fn asked_by() -> String {
+    context::request_id().map(|id| id.to_string()).unwrap_or_default()
 }
 
 /// The input of `GET /admin/audit`.
@@ -156,14 +269,14 @@ impl FromFields for AuditRequest {
     }
 }
 
-/// What operators changed, the newest first.
+/// What operators did, the newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AuditView {
     /// At most 100.
     entries: Vec<AuditEntry>,
 }
 
-/// `GET /admin/audit`: the newest changes that operators made to one concert.
+/// `GET /admin/audit`: the newest things that operators did to one concert.
 ///
 /// Answers 200; 401 `unauthenticated` without the operators' token, 404 `unknown-concert`, 503
 /// while Redis does not answer.
@@ -172,8 +285,7 @@ pub async fn list_changes(
     State(app): State<AppState>,
     QueryOrBody(request): QueryOrBody<AuditRequest>,
 ) -> Result<Response, Problem> {
-    let id = request.concert;
-    let concert = app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })?;
+    let concert = concert_of(&app, request.concert)?;
     let entries = app.queue.changes(&concert).await?;
     Ok(Json(AuditView { entries }).into_response())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use super::dead::{Among, DeadEntry, DeadSet};
-use super::draw::{Draw, Order};
+use super::draw::{Draw, Frozen, Order};
 use super::estimate::Outlook;
 use crate::concerts::{Generation, Prequeue};
 use crate::words::Place;
@@ -81,16 +81,27 @@ impl BoardFacts {
         let settings = &self.settings;
         if settings.closes_at_ms > 0 && self.redis_now_ms >= settings.closes_at_ms {
             Phase::Closed
-        } else if self.redis_now_ms < settings.opens_at_ms || self.is_undrawn() {
+        } else if self.redis_now_ms < settings.opens_at_ms || self.awaits_draw() {
             Phase::Before
         } else {
             Phase::Open
         }
     }
 
-    /// Whether there is a lottery that nobody knows the order of yet.
-    fn is_undrawn(&self) -> bool {
-        self.draw.as_ref().is_some_and(|draw| draw.drawn().is_none())
+    /// Whether somebody of a lottery waits whose order nobody knows yet.
+    fn awaits_draw(&self) -> bool {
+        let awaits =
+            |draw: &Draw| draw.frozen.is_none() || (self.is_in_draw() && draw.drawn().is_none());
+        self.draw.as_deref().is_some_and(awaits)
+    }
+
+    /// Whether somebody waits who takes part in a lottery.
+    pub(super) fn is_in_draw(&self) -> bool {
+        let Some((draw, head)) = self.draw.as_ref().zip(self.head) else {
+            return false;
+        };
+        let takes_part = |frozen: &Frozen| head.get() <= frozen.segments.last();
+        draw.is_under_way() && draw.frozen.as_ref().is_some_and(takes_part)
     }
 
     /// Whether a concert with this pre-line has no lottery although it was to have one: the sale
@@ -123,8 +134,8 @@ impl BoardFacts {
 
     /// The lowest number in service that may wait: while people of `order` do, the cursor says it.
     pub(super) fn front_in(&self, order: Option<&Order>) -> u64 {
-        let cursor = match (order, &self.draw, self.head) {
-            (Some(order), Some(draw), Some(head)) if head.get() <= order.segments().last() => {
+        let cursor = match (order, &self.draw) {
+            (Some(order), Some(draw)) if self.is_in_draw() => {
                 order.segments().number_at(draw.cursor)
             }
             _ => None,
@@ -279,11 +290,8 @@ impl Board {
     /// of a lottery, it is not open.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        let lacks_order = || {
-            self.order.is_none() && self.facts.draw.as_ref().is_some_and(|draw| draw.is_under_way())
-        };
         match self.facts.phase() {
-            Phase::Open if lacks_order() => Phase::Before,
+            Phase::Open if self.order.is_none() && self.facts.is_in_draw() => Phase::Before,
             phase => phase,
         }
     }

@@ -174,14 +174,16 @@ impl Line {
                     let _ = self.advance_draw(concert).await;
                     continue;
                 }
-                if self.lottery.lacks(draw) {
+                // Nobody needs the order of people of whom none waits.
+                let needs_order = reading.facts.is_in_draw();
+                if needs_order && self.lottery.lacks(draw) {
                     // Without the order a board would tell people who are in that they wait.
                     if self.lottery.compute(self.id, draw).await.is_none() {
                         return Err(QueueError::NotReady);
                     }
                     continue;
                 }
-                if draw.is_under_way() && draw.drawn().is_some() && reading.order.is_none() {
+                if needs_order && draw.drawn().is_some() && reading.order.is_none() {
                     return Err(QueueError::NotReady);
                 }
             }

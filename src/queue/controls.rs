@@ -1,12 +1,57 @@
-//! What operators learn of one person in a line.
+//! What operators do with the people of a line: look one up, clear all of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::service::Found;
 use super::{Queue, QueueError, Standing};
 use crate::concerts::Concert;
+use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
 use crate::words::{Place, UserId};
+
+pub(super) static CLEAR: LuaScript = LuaScript::new(
+    "queue/clear",
+    include_str!("../../lua/queue/clear.lua"), //
+);
+
+/// Takes everybody's place who waits; answers how many there were.
+#[derive(Debug)]
+pub struct ClearLine<'a> {
+    /// Whose line.
+    pub concert: &'a Concert,
+    /// The call's own id; the same one answers the same for [`Self::ANSWER_KEPT_FOR`].
+    pub id: Uuid,
+    /// The operator's request, for the note.
+    pub request: &'a str,
+}
+
+impl ClearLine<'_> {
+    /// How long the answer is kept for a re-send.
+    pub const ANSWER_KEPT_FOR: Duration = Duration::from_secs(5);
+}
+
+impl ScriptCall for ClearLine<'_> {
+    type Outcome = u64;
+
+    fn script() -> &'static LuaScript {
+        &CLEAR
+    }
+
+    fn write(&self, args: &mut Args) {
+        let keys = &self.concert.keys;
+        args.key(&keys.cleared(self.id)).key(&keys.waiting).key(&keys.stats).key(&keys.audit);
+        args.text(self.request).millis(Self::ANSWER_KEPT_FOR);
+    }
+
+    fn decode(tag: &str, mut reply: Reply) -> Result<u64, ReplyFault> {
+        match tag {
+            "cleared" => reply.int(),
+            _ => Err(ReplyFault::Tag(tag.to_owned())),
+        }
+    }
+}
 
 /// Whom operators look up.
 #[derive(Debug, Clone)]
@@ -35,6 +80,17 @@ pub struct Person {
 }
 
 impl Queue {
+    /// Takes the place of everybody who waits for `concert`, and notes it with `request`; how many
+    /// there were. Whoever is active goes on; who comes next stands in a new line.
+    ///
+    /// # Errors
+    ///
+    /// Redis does not answer.
+    pub async fn clear(&self, concert: &Concert, request: &str) -> Result<u64, QueueError> {
+        let call = ClearLine { concert, id: Uuid::new_v4(), request };
+        self.0.redis.run(&call).await.map_err(QueueError::write)
+    }
+
     /// What the line knows of somebody. Reads only, so looking changes nothing.
     ///
     /// # Errors

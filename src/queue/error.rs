@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat};
+
+use super::settings::NotAwaited;
 use super::{PollAfter, TokenInvalid};
 use crate::http::{Code, Effect, Problem, redis_problem};
 use crate::redis::RedisError;
@@ -58,6 +61,17 @@ pub enum QueueError {
     /// A payment of this token is under way.
     #[error("a payment of this token is under way: wait for its answer")]
     PaymentInProgress,
+    /// With a change of the opening or the end, the sale would never be open.
+    #[error("closesAt, {}, must be later than opensAt, {}", moment(*closes_at_ms), moment(*opens_at_ms))]
+    NeverOpen {
+        /// When it would open, Unix ms.
+        opens_at_ms: u64,
+        /// When it would end, Unix ms.
+        closes_at_ms: u64,
+    },
+    /// No draw waits for a beacon's value.
+    #[error(transparent)]
+    BeaconNotAwaited(NotAwaited),
     /// Too many arrivals wait in this server.
     #[error("too many people arrive at once: try again")]
     Overloaded,
@@ -76,6 +90,12 @@ pub enum QueueError {
     /// Redis failed in a step that changes something.
     #[error("the waiting line did not answer: repeat the request")]
     Write(#[source] Arc<RedisError>),
+}
+
+/// A moment in Unix ms by RFC 3339.
+fn moment(unix_ms: u64) -> String {
+    let at = i64::try_from(unix_ms).ok().and_then(DateTime::from_timestamp_millis);
+    at.map_or_else(|| unix_ms.to_string(), |at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
 impl QueueError {
@@ -110,6 +130,11 @@ impl From<QueueError> for Problem {
             QueueError::Anonymous => Self::new(Code::BadRequest).with("field", "userId"),
             QueueError::Closed => Self::new(Code::Closed),
             QueueError::SoldOut => Self::new(Code::SoldOut),
+            QueueError::NeverOpen { opens_at_ms, closes_at_ms } => Self::new(Code::OutOfRange)
+                .with("field", "closesAt")
+                .with("opensAt", moment(*opens_at_ms))
+                .with("closesAt", moment(*closes_at_ms)),
+            QueueError::BeaconNotAwaited(_) => Self::new(Code::BeaconNotAwaited),
             QueueError::PaymentInProgress => Self::new(Code::PaymentInProgress),
             QueueError::Overloaded => Self::new(Code::Overloaded),
             QueueError::NotReady => Self::new(Code::NotReady),

@@ -15,6 +15,9 @@ use crate::words::{Place, UserId};
 /// How long a listener who was told numbers is not told others.
 const TOLD_EVERY: Duration = Duration::from_millis(900);
 
+/// Many places are gone at once when the line is cleared: they are looked up within this time.
+const MISS_WITHIN_MS: u64 = 500;
+
 /// Places that no board knows are looked up within this time, not all at once: after a loss of Redis
 /// they may be everybody's.
 const LOOK_UP_WITHIN_MS: u64 = 2_000;
@@ -55,6 +58,8 @@ pub struct Listener {
     place: Place,
     asker: Asker,
     boards: BoardListener,
+    /// Where the place was, and how many had ever been promoted, by the last board that said so.
+    seen: Option<(u64, u64)>,
     told: Standing,
     told_at: Instant,
 }
@@ -72,7 +77,7 @@ impl Queue {
         let standing = self.standing_of(&line, &concert, place).await?;
         let told = fit_for(asker, standing.ok_or(QueueError::TokenExpired)?)?;
         let (queue, told_at) = (self.clone(), Instant::now());
-        Ok(Listener { queue, line, concert, place, asker, boards, told, told_at })
+        Ok(Listener { queue, line, concert, place, asker, boards, seen: None, told, told_at })
     }
 }
 
@@ -100,10 +105,16 @@ impl Listener {
             let board = self.boards.next().await?;
             let standing = match board.position_of(self.place) {
                 OnBoard::Waiting { position } => {
+                    self.seen = Some((position, board.facts().promoted));
                     Ok(Some(self.queue.waiting(self.concert.id, position, &board)))
                 }
                 OnBoard::Dead => Ok(None),
-                OnBoard::Served => self.look_up().await,
+                OnBoard::Served => {
+                    if self.was_passed_over(&board) {
+                        pause_within(MISS_WITHIN_MS).await;
+                    }
+                    self.look_up().await
+                }
                 OnBoard::Beyond => self.look_up_later(&board).await,
             };
             let Ok(standing) = standing else {
@@ -124,6 +135,14 @@ impl Listener {
         }
     }
 
+    /// Whether fewer people were let in than stood before this place: then it was not its turn that
+    /// came.
+    fn was_passed_over(&self, board: &Board) -> bool {
+        self.seen.is_some_and(|(position, promoted)| {
+            board.facts().promoted.saturating_sub(promoted) < position
+        })
+    }
+
     /// The token's own key; none if it is no longer live, or somebody else's.
     async fn look_up(&self) -> Result<Option<Standing>, QueueError> {
         let standing = self.queue.standing_of(&self.line, &self.concert, self.place).await?;
@@ -132,14 +151,17 @@ impl Listener {
 
     /// The same for a place above the last one of `board`, which is perhaps only older.
     async fn look_up_later(&self, board: &Board) -> Result<Option<Standing>, QueueError> {
-        let after = Duration::from_millis(rand::random_range(0..LOOK_UP_WITHIN_MS));
-        tokio::time::sleep(after).await;
+        pause_within(LOOK_UP_WITHIN_MS).await;
         let newest = self.line.fresh_board(Instant::now());
         let is_known = newest.is_some_and(|newest| {
             newest.sent() > board.sent() && newest.position_of(self.place) != OnBoard::Beyond
         });
         if is_known { Ok(Some(self.told.clone())) } else { self.look_up().await }
     }
+}
+
+async fn pause_within(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(rand::random_range(0..ms))).await;
 }
 
 /// What of a listener's standing is news.

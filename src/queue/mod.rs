@@ -10,8 +10,8 @@
 //! `arrivals` (group commit), `boards` (reading boards), `lottery` (what it keeps of a draw),
 //! [`service`] (arrive, ask, leave), [`standing`] (what people are told), [`fairness`] (what anybody
 //! may check), [`listening`] and [`events`] (being told instead of asking), [`admission`] (who may
-//! use the protected routes), [`settings`] (what operators change), [`controls`]
-//! (whom they look up), [`jobs`] (promotion).
+//! use the protected routes), [`settings`] (what operators change), [`audit`] (the notes of it),
+//! [`controls`] (whom they look up, and clearing the line), [`jobs`] (promotion).
 //!
 //! # Invariants
 //!
@@ -21,6 +21,7 @@
 
 pub mod admission;
 mod arrivals;
+pub mod audit;
 pub mod board;
 #[cfg(test)]
 mod board_model;

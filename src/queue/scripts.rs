@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::draw::{self, Draw};
-use super::{DeadEntry, PlaceRange, promotion, settings, token_scripts};
+use super::{DeadEntry, PlaceRange, controls, promotion, settings, token_scripts};
 use crate::concerts::Concert;
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
 use crate::words::{Place, UserId};
@@ -28,6 +28,7 @@ pub static SCRIPTS: &[&LuaScript] = &[
     &token_scripts::CLAIM,
     &token_scripts::LEAVE,
     &settings::CONFIGURE,
+    &controls::CLEAR,
 ];
 
 /// Makes sure that this Redis gives no number twice.

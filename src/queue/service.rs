@@ -9,11 +9,12 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::arrivals::{Arrived, Stands};
+use super::audit::AuditEntry;
 use super::draw::Proof;
 use super::draw::proof::PublicDraw;
 use super::line::Line;
 use super::scripts::{ReadBoard, Settled};
-use super::settings::{AuditEntry, Configure, SettingsChange};
+use super::settings::{Configure, ConfigureOutcome, SettingsChange};
 use super::token_scripts::{Leave, LeaveOutcome, TokenValue};
 use super::{
     Board, BoardFacts, OnBoard, Phase, QueueConfig, QueueError, Standing, Token, TokenKeys,
@@ -224,7 +225,7 @@ impl Queue {
         Ok(self.line(concert.id).reading(concert, row).facts)
     }
 
-    /// Changes live settings of `concert`, on all servers, and notes each change.
+    /// Changes live settings of `concert`, all or none, on all servers, and notes each change.
     pub async fn configure(
         &self,
         concert: &Arc<Concert>,
@@ -232,10 +233,16 @@ impl Queue {
         change: &SettingsChange,
     ) -> Result<(), QueueError> {
         let call = Configure { concert, request, change };
-        self.0.redis.run(&call).await.map_err(QueueError::write)
+        match self.0.redis.run(&call).await.map_err(QueueError::write)? {
+            ConfigureOutcome::Configured => Ok(()),
+            ConfigureOutcome::NeverOpen { opens_at_ms, closes_at_ms } => {
+                Err(QueueError::NeverOpen { opens_at_ms, closes_at_ms })
+            }
+            ConfigureOutcome::NotAwaited(why) => Err(QueueError::BeaconNotAwaited(why)),
+        }
     }
 
-    /// The newest changes of the live settings of `concert`, at most 100, the newest first.
+    /// What operators did to `concert`, at most 100 things, the newest first.
     pub async fn changes(&self, concert: &Concert) -> Result<Vec<AuditEntry>, QueueError> {
         let entries = self.0.redis.newest(&concert.keys.audit, AuditEntry::LISTED_MAX).await;
         Ok(entries.map_err(QueueError::read)?.into_iter().filter_map(AuditEntry::read).collect())

@@ -1,15 +1,10 @@
 //! The live settings of a line: what an operator may change while people wait, on all servers at
-//! once, and the notes of who changed what.
+//! once.
 //!
 //! They are in `{c<id>}:settings` and win over a server's configuration. What is *not* here: their
 //! use; promotion reads them inside its script, everybody else from the board.
 
-use std::collections::HashMap;
 use std::fmt;
-
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::concerts::Concert;
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
@@ -134,9 +129,9 @@ pub struct SettingsChange {
     pub message: Change<Message>,
     /// Nobody is let in before.
     pub opens_at: Change<Moment>,
-    /// Nobody arrives or is let in from then on.
+    /// Nobody arrives or is let in from then on; later than `opens_at`.
     pub closes_at: Change<Moment>,
-    /// The value of the beacon's round that a lottery is bound to. What a draw has taken over stays.
+    /// The value of the beacon's round that a lottery is bound to, once who takes part is frozen.
     pub beacon: Change<BeaconValue>,
 }
 
@@ -185,8 +180,41 @@ pub struct Configure<'a> {
     pub change: &'a SettingsChange,
 }
 
+/// What came of [`Configure`]. All but the first changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigureOutcome {
+    /// Every setting is as asked.
+    Configured,
+    /// The sale would end before it opens, or at that moment.
+    NeverOpen {
+        /// When it would open, Unix ms.
+        opens_at_ms: u64,
+        /// When it would end, Unix ms.
+        closes_at_ms: u64,
+    },
+    /// No draw waits for a beacon's value.
+    NotAwaited(NotAwaited),
+}
+
+/// Why no draw waits for a beacon's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAwaited {
+    /// There is none, or it is bound to no round.
+    #[error("this concert has no lottery that is bound to a beacon's round")]
+    NoRound,
+    /// A value that is known before may have been waited for.
+    #[error(
+        "who takes part in the lottery is not frozen yet: that is when the sale opens, and the \
+         beacon's round is one that is published afterwards"
+    )]
+    NotFrozen,
+    /// It stays.
+    #[error("the draw has taken over another value, and it stays")]
+    Drawn,
+}
+
 impl ScriptCall for Configure<'_> {
-    type Outcome = ();
+    type Outcome = ConfigureOutcome;
 
     fn script() -> &'static LuaScript {
         &CONFIGURE
@@ -194,8 +222,9 @@ impl ScriptCall for Configure<'_> {
 
     fn write(&self, args: &mut Args) {
         let keys = &self.concert.keys;
-        args.key(&keys.settings).key(&keys.audit);
+        args.key(&keys.settings).key(&keys.audit).key(&keys.draw);
         args.text(self.request);
+        args.int(self.concert.opens_at_ms()).int(self.concert.closes_at_ms());
         let change = self.change;
         write_change(args, "capacity", &change.capacity, ToString::to_string);
         write_change(args, "batch", &change.batch, ToString::to_string);
@@ -206,47 +235,21 @@ impl ScriptCall for Configure<'_> {
         write_change(args, "beacon", &change.beacon, ToString::to_string);
     }
 
-    fn decode(tag: &str, _: Reply) -> Result<(), ReplyFault> {
+    fn decode(tag: &str, mut reply: Reply) -> Result<ConfigureOutcome, ReplyFault> {
         match tag {
-            "configured" => Ok(()),
+            "configured" => Ok(ConfigureOutcome::Configured),
+            "never_open" => Ok(ConfigureOutcome::NeverOpen {
+                opens_at_ms: reply.int()?,
+                closes_at_ms: reply.int()?,
+            }),
+            "not_awaited" => Ok(ConfigureOutcome::NotAwaited(match reply.text()?.as_str() {
+                "no_round" => NotAwaited::NoRound,
+                "not_frozen" => NotAwaited::NotFrozen,
+                "drawn" => NotAwaited::Drawn,
+                other => return Err(ReplyFault::Tag(other.to_owned())),
+            })),
             _ => Err(ReplyFault::Tag(tag.to_owned())),
         }
-    }
-}
-
-/// One change of one setting, as `lua/queue/configure.lua` noted it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct AuditEntry {
-    /// When, by Redis' clock.
-    at: DateTime<Utc>,
-    /// `X-Request-Id` of the request.
-    request: String,
-    /// `capacity`, `batch`, `paused`, `message`, `opens_at`, `closes_at` or `beacon`; or `withheld`,
-    /// with a date and its seats that were taken out of the sale, or given back.
-    setting: String,
-    /// What it was; none if the servers' configuration held.
-    before: Option<String>,
-    /// What it became.
-    after: Option<String>,
-}
-
-impl AuditEntry {
-    /// How many are listed.
-    pub(super) const LISTED_MAX: i64 = 100;
-
-    /// An entry of the stream; none if it is not one of ours.
-    pub(super) fn read((id, fields): (String, Vec<(String, String)>)) -> Option<Self> {
-        let ms = id.split('-').next()?.parse().ok()?;
-        let mut fields: HashMap<_, _> = fields.into_iter().collect();
-        let mut setting_or_none = |name| fields.remove(name).filter(|value| !value.is_empty());
-        let (before, after) = (setting_or_none("before"), setting_or_none("after"));
-        Some(Self {
-            at: DateTime::from_timestamp_millis(ms)?,
-            request: fields.remove("request")?,
-            setting: fields.remove("setting")?,
-            before,
-            after,
-        })
     }
 }
 

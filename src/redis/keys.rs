@@ -123,6 +123,12 @@ impl ConcertKeys {
         self.of("group", id.simple())
     }
 
+    /// string, 5 s: the answer of a call that cleared the line.
+    #[must_use]
+    pub fn cleared(&self, id: uuid::Uuid) -> Key {
+        self.of("cleared", id.simple())
+    }
+
     /// zset: seat → deadline in ms.
     #[must_use]
     pub fn held(&self, date: ConcertDate) -> Key {

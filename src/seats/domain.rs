@@ -17,6 +17,31 @@ pub struct Holder {
     pub place: Place,
 }
 
+/// A hold as somebody saw it: enough to name it, whatever became of it since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldSeat {
+    /// The seat.
+    pub seat: SeatNumber,
+    /// The id of this hold.
+    pub reservation: Uuid,
+    /// Whose it is.
+    pub holder: Holder,
+}
+
+impl HeldSeat {
+    /// Reads the record of `seat` in `{c<id>}:hold:<date>`,
+    /// `<reservation>:<place>:<user>:<price>:<hard_ms>`; none if it is no person's.
+    #[must_use]
+    pub fn read(seat: SeatNumber, record: &str) -> Option<Self> {
+        let mut parts = record.split(':');
+        let reservation = parts.next()?.parse().ok()?;
+        let mut number = || parts.next()?.parse::<i128>().ok();
+        let place = Place::try_from(number()?).ok()?;
+        let user = UserId::try_from(number()?).ok()?;
+        Some(Self { seat, reservation, holder: Holder { user, place } })
+    }
+}
+
 /// The seats of one request: some, each once, in the order asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeatSelection(Vec<SeatNumber>);
@@ -269,6 +294,20 @@ mod tests {
 
     fn seat(number: u32) -> SeatNumber {
         SeatNumber::try_from(i128::from(number)).expect("a seat")
+    }
+
+    #[test]
+    fn a_hold_is_read_with_its_holder_and_what_is_no_persons_is_none() {
+        let id = Uuid::from_u128(7);
+        let read =
+            HeldSeat::read(seat(3), &format!("{id}:12:5:50000:1764183600000")).expect("held");
+        assert_eq!((read.seat, read.reservation), (seat(3), id));
+        assert_eq!((read.holder.place.get(), read.holder.user.get()), (12, 5));
+        for record in
+            ["", "x:12:5:1:1", &format!("{id}"), &format!("{id}:12"), &format!("{id}:0:0:0:1")]
+        {
+            assert_eq!(HeldSeat::read(seat(3), record), None, "{record}");
+        }
     }
 
     #[test]

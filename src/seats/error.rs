@@ -94,6 +94,12 @@ pub enum SeatsError {
     /// A payment of this token is under way.
     #[error("a payment of this token is under way; try again when it is answered")]
     PaymentInProgress,
+    /// A payment for a hold that an operator releases is under way.
+    #[error("a payment for the hold of seat {seat} is under way; try again when it is answered")]
+    PaymentForSeat {
+        /// That seat.
+        seat: SeatNumber,
+    },
     /// This server has not yet compared the concert's sold seats with PostgreSQL.
     #[error("the concert's seats are being compared with the payments")]
     NotReady,
@@ -187,6 +193,9 @@ impl From<&SeatsError> for Problem {
                 Self::new(Code::SessionEnding).with("sessionEndsAt", ends_at)
             }
             SeatsError::PaymentInProgress => Self::new(Code::PaymentInProgress),
+            SeatsError::PaymentForSeat { seat } => {
+                Self::new(Code::PaymentInProgress).with("seatNumber", seat)
+            }
             SeatsError::NotReady => Self::new(Code::NotReady),
             SeatsError::Database(source) => Self::new(Code::DatabaseUnavailable).caused_by(source),
             SeatsError::NotGivenBack => Self::new(Code::OutcomeUnknown),

@@ -4,7 +4,8 @@
 //! PostgreSQL and are made by the payments slice, which marks them in Redis' sold bitmap. Read in
 //! this order: [`domain`] (the rules, no I/O), [`routes`] and [`view`] (HTTP), [`service`] (what
 //! happens, in which order), [`scripts`] (Redis), [`cache`] (seat lists), `feed` and [`events`] (being
-//! told of changes), `withheld` (seats out of the sale), [`questions`] and `sql` (PostgreSQL),
+//! told of changes), `controls` (what operators do about holds), `withheld` (seats out of the sale),
+//! [`questions`] and `sql` (PostgreSQL),
 //! [`jobs`] (the sweep).
 //!
 //! # Invariants
@@ -25,6 +26,7 @@
 
 pub mod cache;
 mod config;
+mod controls;
 pub mod domain;
 mod error;
 pub mod events;
@@ -39,7 +41,7 @@ pub mod view;
 mod withheld;
 
 pub use config::SeatsConfig;
-pub use domain::{Hold, Holder, Holds, SeatSelection};
+pub use domain::{HeldSeat, Hold, Holder, Holds, SeatSelection};
 pub use error::SeatsError;
 pub use jobs::SweepReport;
 pub use scripts::SCRIPTS;

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::cache::{SeatLists, SeenVersion};
-use super::domain::{Hold, Holder, Holds, SeatSelection, Unfree};
+use super::domain::{HeldSeat, Hold, Holder, Holds, SeatSelection, Unfree};
 use super::feed::Feeds;
 use super::questions::{NoAnswer, SoldQuestions};
 use super::scripts::{
@@ -192,15 +192,16 @@ impl Seats {
         let release = ReleaseHolds {
             concert,
             date: hold.date,
-            holder,
             why: WhyReleased::Asked,
             version: Uuid::now_v7(),
-            seats: &[(hold.seat, hold.reservation)],
+            seats: &[HeldSeat { seat: hold.seat, reservation: hold.reservation, holder }],
         };
         match self.redis.run(&release).await.map_err(SeatsError::Write)? {
-            ReleaseOutcome::Released { released: 0, .. } => Err(SeatsError::UnknownReservation),
+            ReleaseOutcome::Released { seats, .. } if seats.is_empty() => {
+                Err(SeatsError::UnknownReservation)
+            }
             ReleaseOutcome::Released { .. } => Ok(hold),
-            ReleaseOutcome::Paying => Err(SeatsError::PaymentInProgress),
+            ReleaseOutcome::Paying(_) => Err(SeatsError::PaymentInProgress),
         }
     }
 
@@ -356,21 +357,24 @@ impl Seats {
         if made.is_empty() {
             return true;
         }
+        let held = |(seat, reservation): &(SeatNumber, Uuid)| {
+            let (seat, reservation, holder) = (*seat, *reservation, wish.holder);
+            HeldSeat { seat, reservation, holder }
+        };
         let release = ReleaseHolds {
             concert: &wish.concert,
             date: wish.date,
-            holder: wish.holder,
             why: WhyReleased::GivenUp,
             version: Uuid::now_v7(),
-            seats: made,
+            seats: &made.iter().map(held).collect::<Vec<_>>(),
         };
         crate::crash::point("reserve.before_give_back");
         let given_back = self.redis.run(&release).await;
         crate::crash::point("reserve.after_give_back");
         match given_back {
             // What is neither given back nor kept was perhaps paid for meanwhile.
-            Ok(ReleaseOutcome::Released { released, .. }) => released == made.len(),
-            Ok(ReleaseOutcome::Paying) => false,
+            Ok(ReleaseOutcome::Released { seats, .. }) => seats.len() == made.len(),
+            Ok(ReleaseOutcome::Paying(_)) => false,
             Err(error) => {
                 tracing::warn!(%error, "holds that could not be confirmed could not be given back");
                 false

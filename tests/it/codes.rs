@@ -5,8 +5,6 @@
 
 use onsale::concerts::Concert;
 use onsale::http::Code;
-use onsale::queue::TokenKeys;
-use onsale::words::Place;
 use serde_json::{Value, json};
 
 use crate::outages::behind_a_silent_network_money_is_told_in_time_and_the_repeat_tells as behind_a_silent_network;
@@ -14,8 +12,10 @@ use crate::outages::without_postgresql_from_the_start_nothing_is_sold_and_nothin
 use crate::outages::without_redis_every_route_says_so_and_nothing_happens as without_redis;
 use crate::support::dump::{assert_unchanged, at_rest, dump};
 use crate::support::raw_http::exchange;
-use crate::support::server::{Answer, Deployment, TOKEN_KEY, TestServer};
+use crate::support::server::{Answer, Deployment, TestServer, place_of};
 use crate::support::{RawRedis, concert, eventually};
+
+const ADMIN_TOKEN: &str = "the-operators-token-of-a-test";
 
 /// How a code is reached.
 enum Reached {
@@ -53,15 +53,11 @@ struct Sale {
     anonymous: String,
 }
 
-fn place_of(token: &str) -> Place {
-    TokenKeys::parse(TOKEN_KEY).expect("a key").verify(token).expect("a token of ours").place
-}
-
 async fn open() -> Sale {
     let deployment =
         Deployment::new(vec![concert(10, 1), concert(10, 1), concert(1, 1), over()]).await;
     let deployment = deployment.with("capacity", "6").with("claim_ttl", "10m");
-    let deployment = deployment.with("max_seats_per_user", "1");
+    let deployment = deployment.with("max_seats_per_user", "1").with("admin_token", ADMIN_TOKEN);
     let server = deployment.start().await;
     let strict = deployment.clone().with("arrivals_per_address", "1").start().await;
     let (first, third) = (deployment.concert(), &deployment.concerts[2]);
@@ -189,6 +185,11 @@ async fn reached(code: Code, sale: &Sale) -> Reached {
         Code::PaymentInProgress => server.delete_as(&sale.paying, "/user/token").await,
         Code::UserHasToken => server.get_as(&sale.anonymous, balance).await,
         Code::SoldOut => server.post("/user/token", json!({"concertId": third.id})).await,
+        Code::BeaconNotAwaited => {
+            let body = json!({"concertId": first.id, "beacon": "0123456789abcdef"});
+            let request = server.request("PATCH", "/admin/concerts").bearer_auth(ADMIN_TOKEN);
+            server.answer(request.json(&body)).await
+        }
         Code::Closed => server.post("/user/token", json!({"concertId": over.id})).await,
         Code::OutOfRange => {
             post_as_holder("/payment/charge", json!({"userId": 1, "amount": 0})).await

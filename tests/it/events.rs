@@ -101,6 +101,29 @@ async fn whoever_waits_hears_position_message_and_turn_without_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_listens_in_a_line_that_is_cleared_hears_that_their_place_is_gone() {
+    let deployment = Deployment::new(vec![concert(10, 1)]).await;
+    let deployment = deployment.with("admin_token", ADMIN);
+    let (server, other) = (deployment.start().await, deployment.start().await);
+    let concert = deployment.concert();
+    configure(&other, json!({"concertId": concert.id, "paused": true})).await;
+    let mut streams = Vec::new();
+    for user in 1..=20 {
+        let token = server.join(concert, user).await;
+        streams.push(Events::open(&server, &token, "/user/token/events").await);
+    }
+    let request = other.request("DELETE", "/admin/waiting").bearer_auth(ADMIN);
+    let request = request.json(&json!({"concertId": concert.id}));
+    assert_eq!(other.answer(request).await.expect(200).body["left"], 20);
+    let cleared = Instant::now();
+    for events in &mut streams {
+        events.until("gone", &["position", "estimate"]).await;
+        assert_eq!(events.next().await, None, "nothing is left to tell");
+    }
+    assert!(cleared.elapsed() < Duration::from_secs(2), "{:?}", cleared.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_leaves_elsewhere_or_finds_all_sold_hears_that() {
     let deployment = Deployment::new(vec![concert(1, 1)]).await.with("capacity", "1");
     let (server, other) = (deployment.start().await, deployment.start().await);

@@ -165,6 +165,29 @@ async fn who_comes_to_a_lottery_says_who_they_are_until_it_is_drawn() {
     arrive().await.expect(201);
 }
 
+/// A round that is known before could have been waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beacons_value_is_refused_until_who_takes_part_is_frozen() {
+    let deployment = Deployment::new(vec![lottery(Some("drand quicknet 30000000"))]).await;
+    let deployment = deployment.with("admin_token", TOKEN);
+    let (server, concert) = (deployment.start().await, deployment.concert());
+    server.join(concert, 1).await;
+    let early = json!({"concertId": concert.id, "beacon": "0123456789abcdef", "batch": 7});
+    let early = configure(&server, early).await;
+    assert_eq!(early.refusal(), (409, "beacon-not-awaited"));
+    assert!(early.text("detail").contains("not frozen yet"), "{early:?}");
+    assert_eq!(
+        configure(&server, json!({"concertId": concert.id, "beacon": null})).await.status,
+        200
+    );
+    let mut redis = RawRedis::shared().await;
+    assert_eq!(
+        redis.say(&format!("EXISTS {}", concert.keys.settings)).await.int(),
+        0,
+        "all or none"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_beacon_nobody_is_let_in_before_its_value_is_there_and_it_stays() {
     let awaited = async |server: &TestServer| {
@@ -201,10 +224,11 @@ async fn with_a_beacon_nobody_is_let_in_before_its_value_is_there_and_it_stays()
     let public = drawn(&server, concert).await;
     assert_eq!(public["draw"]["beaconValue"], value.to_lowercase());
     assert_eq!(awaited(&server).await, Value::Null);
-    // What a draw has taken over stays.
-    configure(&server, json!({"concertId": concert.id, "beacon": "f".repeat(64)}))
-        .await
-        .expect(200);
+    // What a draw has taken over stays; the same once more is no change.
+    let other =
+        configure(&server, json!({"concertId": concert.id, "beacon": "f".repeat(64)})).await;
+    assert_eq!(other.refusal(), (409, "beacon-not-awaited"));
+    configure(&server, json!({"concertId": concert.id, "beacon": value})).await.expect(200);
     server.join(concert, 2).await;
     assert_eq!(proof(&server, concert).await, public);
     let file = tempfile::NamedTempFile::new().expect("a file");

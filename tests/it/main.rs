@@ -13,6 +13,7 @@ mod bad_input;
 #[path = "../faults/checker/mod.rs"]
 mod checker;
 mod checking;
+mod clearing;
 mod codes;
 mod commands;
 #[cfg(feature = "crash-points")]

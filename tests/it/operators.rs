@@ -3,7 +3,8 @@
 use onsale::concerts::Concert;
 use serde_json::{Value, json};
 
-use crate::support::server::{Answer, Deployment, TestServer};
+use crate::support::dump::{assert_unchanged, at_rest, dump};
+use crate::support::server::{Answer, Deployment, TestServer, place_of};
 use crate::support::{RawRedis, concert, eventually};
 
 const TOKEN: &str = "the-operators-token-of-a-test";
@@ -116,7 +117,7 @@ async fn each_change_is_noted_once_with_what_was_before() {
     let change = json!({"concertId": concert.id, "batch": null});
     server.answer(request.header("X-Request-Id", "call-2").json(&change)).await.expect(200);
 
-    let note = |request: &str, setting: &str, before: Option<&str>, after: Option<&str>| json!({"request": request, "setting": setting, "before": before, "after": after});
+    let note = |request: &str, setting: &str, before: Option<&str>, after: Option<&str>| json!({"request": request, "action": "changed", "setting": setting, "before": before, "after": after});
     let expected = vec![
         note("call-2", "batch", Some("5"), None),
         note("call-1", "paused", None, Some("1")),
@@ -163,6 +164,173 @@ async fn a_wrong_change_changes_nothing() {
     for key in [&concert.keys.settings, &concert.keys.audit] {
         assert_eq!(redis.say(&format!("EXISTS {key}")).await.int(), 0);
     }
+}
+
+/// Whatever of the body, the live settings and the catalogue makes the two moments, the sale is open
+/// for some time between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_that_would_end_before_it_opens_is_refused_in_every_combination() {
+    let at = |day: u32| format!("2099-12-{day:02}T20:00:00Z");
+    let moment = |day: u32| Some(at(day).parse().expect("a moment"));
+    let catalogue = Concert { opens_at: moment(10), closes_at: moment(20), ..concert(10, 1) };
+    let deployment = deployment(vec![catalogue, concert(10, 1)]).await;
+    let server = deployment.start().await;
+    let [first, second] = &deployment.concerts[..] else { panic!("two concerts") };
+    let shown = |body: &Value| (body["opensAt"].clone(), body["closesAt"].clone());
+    let change = async |concert: &Concert, opens: Option<Value>, closes: Option<Value>| {
+        let mut body = json!({"concertId": concert.id});
+        for (name, value) in [("opensAt", opens), ("closesAt", closes)] {
+            if let Some(value) = value {
+                body[name] = value;
+            }
+        }
+        configure(&server, body).await
+    };
+    let day = |day: u32| Some(json!(at(day)));
+    let (now, null) = (|| Some(json!("now")), || Some(Value::Null));
+    // Each row: opensAt, closesAt, and the two moments that it would lead to, or that it leads to.
+    for (opens, closes, refused) in [
+        (day(20), None, Some((20, 20))),
+        (day(25), None, Some((25, 20))),
+        (None, day(10), Some((10, 10))),
+        (day(25), day(24), Some((25, 24))),
+        (None, Some(json!("2099-12-10T20:00:00.001Z")), None),
+        (day(25), day(26), None),
+        // The catalogue's end lies before what is live.
+        (None, null(), Some((25, 20))),
+        (null(), None, None),
+        // The catalogue's opening, and a live end.
+        (null(), day(5), Some((10, 5))),
+        (now(), day(5), None),
+        (null(), None, Some((10, 5))),
+        (day(6), None, Some((6, 5))),
+        (null(), null(), None),
+    ] {
+        let before = server.bearing(TOKEN).get("/admin/concerts").await.expect(200).body;
+        let answer = change(first, opens.clone(), closes.clone()).await;
+        let Some((opens_at, closes_at)) = refused else {
+            answer.expect(200);
+            continue;
+        };
+        assert_eq!(answer.refusal(), (422, "out-of-range"), "{opens:?} {closes:?}");
+        assert_eq!(shown(&answer.body), (json!(at(opens_at)), json!(at(closes_at))));
+        assert_eq!(answer.body["field"], "closesAt");
+        let detail = answer.text("detail");
+        assert!(detail.contains("must be later than opensAt"), "{detail}");
+        let after = server.bearing(TOKEN).get("/admin/concerts").await.expect(200).body;
+        assert_eq!(after["concerts"][0], before["concerts"][0], "nothing changed");
+    }
+    // Before the opening a sale cannot be ended now, and what is refused in part is refused.
+    let body = json!({"concertId": first.id, "closesAt": "now", "batch": 7});
+    assert_eq!(configure(&server, body).await.refusal(), (422, "out-of-range"));
+    let mut redis = RawRedis::shared().await;
+    assert_eq!(redis.say(&format!("EXISTS {}", first.keys.settings)).await.int(), 0);
+    // Without an opening every end is later.
+    change(second, None, now()).await.expect(200);
+    // It ended before now: opened anew it needs another end.
+    let anew = change(second, now(), None).await;
+    assert_eq!(anew.refusal(), (422, "out-of-range"));
+    change(second, now(), null()).await.expect(200);
+    // Other settings are changed whatever these two are.
+    redis.say(&format!("HSET {} opens_at 2000 closes_at 1000", second.keys.settings)).await;
+    let body = json!({"concertId": second.id, "batch": 7});
+    assert_eq!(configure(&server, body).await.expect(200).body["batch"], 7);
+}
+
+async fn release(server: &TestServer, concert: &Concert, seats: &[u32]) -> Answer {
+    let body = json!({
+        "concertId": concert.id, "concertDate": concert.dates[0], "seatNumbers": seats,
+    });
+    let request = server.request("DELETE", "/admin/holds").bearer_auth(TOKEN);
+    server.answer(request.header("X-Request-Id", "freed").json(&body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_gives_anybodys_holds_back_and_they_keep_their_places() {
+    let deployment = deployment(vec![concert(10, 1)]).await;
+    let (one, other) = (deployment.start().await, deployment.start().await);
+    let concert = deployment.concert();
+    let (id, date) = (concert.id, concert.dates[0]);
+    let (first, second) = (one.admitted(concert, 1).await, one.admitted(concert, 2).await);
+    one.charge(&first, 1, 1000).await;
+    for (token, user, seat) in [(&first, 1, 3), (&first, 1, 4), (&second, 2, 5)] {
+        one.reserve(token, concert, user, seat).await.expect(201);
+    }
+    let path = format!("/concert/available-seats?concertDate={date}");
+    let listed = other.get_as(&first, &path).await.expect(200).body;
+    assert_eq!(listed["availableSeats"], json!([1, 2, 6, 7, 8, 9, 10]));
+
+    let freed = release(&one, concert, &[9, 5, 3]).await.expect(200).body;
+    assert_eq!(freed, json!({"concertId": id, "concertDate": date, "seatNumbers": [5, 3]}));
+    let listed = other.get_as(&first, &path).await.expect(200).body;
+    assert_eq!(listed["availableSeats"], json!([1, 2, 3, 5, 6, 7, 8, 9, 10]));
+    // Both go on: one holds less, the other holds what was freed.
+    other.reserve(&second, concert, 2, 3).await.expect(201);
+    let mine = one.get_as(&first, "/user/reservations?userId=1").await.expect(200).body;
+    assert_eq!(mine["holds"].as_array().map(Vec::len), Some(1), "{mine}");
+    one.pay(&first, 1).await.expect(200);
+    let owned = one.get_as(&first, "/user/reservations?userId=1").await.expect(200).body;
+    assert_eq!(owned["owned"][0]["seatNumber"], 4, "{owned}");
+
+    let again = release(&other, concert, &[5, 4]).await.expect(200).body;
+    assert_eq!(again["seatNumbers"], json!([]), "one is free, and one is sold");
+    let mut told = notes(&one, concert).await;
+    for note in &mut told {
+        assert!(note.as_object_mut().expect("a note").remove("place").expect("a place").is_u64());
+    }
+    let note = |seat: u32, user: u32| {
+        json!({
+            "request": "freed", "action": "released", "setting": null, "before": null,
+            "after": null, "concertDate": date, "seatNumber": seat, "userId": user,
+        })
+    };
+    assert_eq!(told, [note(3, 1), note(5, 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_wrong_or_meets_a_payment_changes_nothing() {
+    let deployment = deployment(vec![concert(10, 1)]).await;
+    let server = deployment.start().await;
+    let concert = deployment.concert();
+    let (first, second) = (server.admitted(concert, 1).await, server.admitted(concert, 2).await);
+    server.reserve(&first, concert, 1, 3).await.expect(201);
+    server.reserve(&second, concert, 2, 4).await.expect(201);
+    let mut redis = RawRedis::shared().await;
+    let paying = concert.keys.paying(place_of(&second));
+    redis.say(&format!("ZADD {paying} {} attempt", u64::MAX >> 12)).await;
+    // What an operator held back from sale is nobody's hold.
+    let (keys, date) = (&concert.keys, concert.dates[0]);
+    redis.say(&format!("ZADD {} 253402300799999 7", keys.held(date))).await;
+    let nobodys = "0197a0e4-0000-7000-8000-000000000001:0:0:0:253402300799999";
+    redis.say(&format!("HSET {} 7 {nobodys}", keys.hold(date))).await;
+    let before = at_rest(&deployment, &mut redis).await;
+
+    let paid_for = release(&server, concert, &[3, 4]).await;
+    assert_eq!(paid_for.refusal(), (409, "payment-in-progress"));
+    assert_eq!(paid_for.body["seatNumber"], 4);
+    assert_eq!(release(&server, concert, &[7]).await.expect(200).body["seatNumbers"], json!([]));
+    assert_eq!(release(&server, concert, &[11]).await.refusal(), (404, "unknown-seat"));
+    let id = concert.id;
+    for (wrong, told) in [
+        (json!({"concertId": 4_000_000, "concertDate": "2099-12-01", "seatNumbers": [3]}), 404),
+        (json!({"concertId": id, "concertDate": "2099-12-31", "seatNumbers": [3]}), 404),
+        (json!({"concertId": id, "concertDate": "2099-12-01", "seatNumbers": []}), 422),
+        (json!({"concertId": id, "concertDate": "2099-12-01", "seatNumbers": [3, 3]}), 400),
+        (json!({"concertId": id, "concertDate": "2099-12-01"}), 400),
+    ] {
+        let request = server.request("DELETE", "/admin/holds").bearer_auth(TOKEN).json(&wrong);
+        assert_eq!(server.answer(request).await.status, told, "{wrong}");
+    }
+    let right = json!({"concertId": id, "concertDate": "2099-12-01", "seatNumbers": [3]});
+    for request in [
+        server.request("DELETE", "/admin/holds"),
+        server.request("DELETE", "/admin/holds").bearer_auth("the-operators-token-of-a-tesT"),
+        server.request("DELETE", "/admin/holds").header("Queue-Token", &first),
+    ] {
+        let told = server.answer(request.json(&right)).await;
+        assert_eq!(told.refusal(), (401, "unauthenticated"));
+    }
+    assert_unchanged(&before, &dump(&deployment, &mut redis).await);
 }
 
 async fn person(server: &TestServer, body: Value) -> Value {

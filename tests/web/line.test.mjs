@@ -107,7 +107,7 @@ test('a turn that ends is told, and the line may be joined again', MINUTE, async
     const { page } = await here.visitor();
     await join(page, 'Short turn');
     await turn(page);
-    await page.getByRole('heading', { name: 'Your turn has passed' }).waitFor({ timeout: 30_000 });
+    await page.getByRole('heading', { name: 'Your place is gone' }).waitFor({ timeout: 30_000 });
     await page.getByRole('button', { name: 'Join the line again' }).click();
     await turn(page);
 });

@@ -1,7 +1,7 @@
 //! `onsale queue`: an operator steers a sale from a shell, by the routes under `/admin/` of any
 //! server of it. What is asked is checked by that server, which also notes it.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -31,6 +31,12 @@ enum Action {
     Show,
     /// Fields of `PATCH /admin/concerts`.
     Change(Map<String, Value>),
+    /// Everybody who waits; whether nobody needs to be asked first.
+    Clear {
+        yes: bool,
+    },
+    /// Fields of `DELETE /admin/holds`.
+    Release(Map<String, Value>),
     LookUpUser(i64),
     LookUpToken(String),
     Audit,
@@ -44,18 +50,23 @@ enum Action {
 /// How long an answer may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
+fn sub(name: &'static str, about: &'static str) -> clap::Command {
+    clap::Command::new(name).about(about)
+}
+
+fn number(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).value_name("NUMBER").value_parser(value_parser!(i64)).help(help)
+}
+
+fn text(id: &'static str, name: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).value_name(name).help(help)
+}
+
 /// The command line of `onsale queue`.
 pub(super) fn command() -> clap::Command {
-    let sub = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
-    let number = |id: &'static str, help: &'static str| {
-        Arg::new(id).value_name("NUMBER").value_parser(value_parser!(i64)).help(help)
-    };
-    let text = |id: &'static str, name: &'static str, help: &'static str| {
-        Arg::new(id).value_name(name).help(help)
-    };
     let knob = "A number (0 lets nobody in), or `default`: what the servers are configured with";
     let moment = "RFC 3339, `now`, or `default`: what the servers are configured with";
-    clap::Command::new("queue")
+    let command = clap::Command::new("queue")
         .about("Steer a sale that goes on, by any of its servers; ONSALE_ADMIN_TOKEN says who may")
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -104,15 +115,36 @@ pub(super) fn command() -> clap::Command {
                 .arg(text("at", "MOMENT", moment).long("at").default_value("now")),
         )
         .subcommand(
+            sub(
+                "beacon",
+                "Post the value of the beacon's round that a lottery is bound to; it stays",
+            )
+            .arg(text("value", "HEX", "16 to 128 hex digits").required(true)),
+        );
+    about_people(command).subcommand(sub("audit", "What operators have done, the newest first"))
+}
+
+/// What is about people and their seats.
+fn about_people(command: clap::Command) -> clap::Command {
+    command
+        .subcommand(
             sub("lookup", "What is known of a user, or of a token")
                 .arg(number("user", "The user, in the concert").long("user"))
                 .arg(text("token", "TOKEN", "The queue token").long("token"))
                 .group(clap::ArgGroup::new("whom").args(["user", "token"]).required(true)),
         )
+        .subcommand(
+            sub("clear", "Take everybody's place who waits; whoever is inside goes on").arg(
+                Arg::new("yes").long("yes").action(ArgAction::SetTrue).help("Do not ask first"),
+            ),
+        )
+        .subcommand(some_seats(
+            "release",
+            "Give people's holds back; the holders keep their places",
+        ))
         .subcommand(sub("withheld", "Which seats are held back from sale"))
         .subcommand(some_seats("withhold", "Hold seats back from sale, all or none of them"))
         .subcommand(some_seats("give-back", "Give withheld seats back to the sale"))
-        .subcommand(sub("audit", "What operators have changed, the newest first"))
 }
 
 /// A command about seats of one date.
@@ -157,10 +189,13 @@ fn action(name: &str, matches: &ArgMatches) -> Action {
         ),
         "open" => change("opensAt", moment(&text("at"))),
         "close" => change("closesAt", moment(&text("at"))),
+        "beacon" => change("beacon", json!(text("value"))),
         "lookup" => match matches.get_one::<i64>("user") {
             Some(user) => Action::LookUpUser(*user),
             None => Action::LookUpToken(text("token")),
         },
+        "clear" => Action::Clear { yes: matches.get_flag("yes") },
+        "release" => Action::Release(seats_of(matches)),
         "audit" => Action::Audit,
         "withheld" => Action::Withheld,
         "withhold" => Action::Withhold(seats_of(matches)),
@@ -234,11 +269,19 @@ impl Server<'_> {
             }
             action => {
                 let concert = self.concert(order.concert).await?;
+                if *action == (Action::Clear { yes: false }) {
+                    self.confirm_clearing(&concert).await?;
+                }
                 let mut body = Map::from_iter([("concertId".to_owned(), concert)]);
                 let (method, path) = match action {
                     Action::Change(change) => {
                         body.extend(change.clone());
                         (Method::PATCH, "/admin/concerts")
+                    }
+                    Action::Clear { .. } => (Method::DELETE, "/admin/waiting"),
+                    Action::Release(seats) => {
+                        body.extend(seats.clone());
+                        (Method::DELETE, "/admin/holds")
                     }
                     Action::LookUpUser(user) => {
                         body.insert("userId".to_owned(), json!(user));
@@ -274,6 +317,8 @@ impl Server<'_> {
                 tables::concerts(answer["concerts"].as_array().map_or(&[], Vec::as_slice))
             }
             Action::Change(_) => tables::concerts(std::slice::from_ref(&answer)),
+            Action::Clear { .. } => tables::cleared(&answer),
+            Action::Release(_) => tables::released(&answer),
             Action::LookUpUser(_) | Action::LookUpToken(_) => tables::person(&answer),
             Action::Withheld => {
                 tables::seats(answer["dates"].as_array().map_or(&[], Vec::as_slice))
@@ -301,6 +346,32 @@ impl Server<'_> {
                 Err(Failure::Usage(format!("--concert is needed: there are {}", names.join(", "))))
             }
             None => Err(self.is_strange(StatusCode::OK)),
+        }
+    }
+
+    /// Asks whoever sits at the terminal. Without one there is nobody to ask.
+    async fn confirm_clearing(&self, concert: &Value) -> Result<(), Failure> {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::Refused(
+                "nothing was done: everybody who waits loses their place, so --yes is needed"
+                    .into(),
+            ));
+        }
+        let all = self.ask(Method::GET, "/admin/concerts", None).await?;
+        let all = all["concerts"].as_array().map_or(&[][..], Vec::as_slice);
+        let Some(one) = all.iter().find(|one| one["concertId"] == *concert) else {
+            return Err(Failure::Refused(format!("concert {concert} is not on sale here")));
+        };
+        let (name, waiting) = (&one["name"], &one["waiting"]);
+        eprint!(
+            "{waiting} people wait for concert {concert}, {name}. All lose their place: type yes: "
+        );
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).context("no answer can be read")?;
+        if answer.trim() == "yes" {
+            Ok(())
+        } else {
+            Err(Failure::Refused("nothing was done".into()))
         }
     }
 
@@ -360,6 +431,7 @@ mod tests {
         assert_eq!(read(&["message"]), change(json!({"message": null})));
         assert_eq!(read(&["open"]), change(json!({"opensAt": "now"})));
         assert_eq!(read(&["close", "--at", "default"]), change(json!({"closesAt": null})));
+        assert_eq!(read(&["beacon", "00ff"]), change(json!({"beacon": "00ff"})));
         assert_eq!(read(&["lookup", "--user", "7"]), Action::LookUpUser(7));
         let of = json!({"concertDate": "2030-12-24", "seatNumbers": [1, 2, 3]});
         let of = of.as_object().unwrap();
@@ -367,6 +439,9 @@ mod tests {
         assert_eq!(words("withhold"), Action::Withhold(of.clone()));
         assert_eq!(words("give-back"), Action::GiveBack(of.clone()));
         assert_eq!(read(&["withheld"]), Action::Withheld);
+        assert_eq!(words("release"), Action::Release(of.clone()));
+        assert_eq!(read(&["clear"]), Action::Clear { yes: false });
+        assert_eq!(read(&["clear", "--yes"]), Action::Clear { yes: true });
     }
 
     #[test]
@@ -375,6 +450,10 @@ mod tests {
             &["queue"][..],
             &["queue", "capacity"],
             &["queue", "lookup"],
+            &["queue", "beacon"],
+            &["queue", "release", "--date", "2030-12-24"],
+            &["queue", "release", "--seats", "12"],
+            &["queue", "release", "--date", "2030-12-24", "--seats", "12,x"],
             &["queue", "lookup", "--user", "1", "--token", "x"],
             &["queue", "pause", "--concert", "one"],
             &["queue", "withhold", "--date", "2030-12-24"],

@@ -80,12 +80,50 @@ pub(super) fn seats(dates: &[Value]) -> String {
     table(&["DATE", "SEATS"], &dates.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The notes of changes.
+/// A line that was cleared.
+pub(super) fn cleared(answer: &Value) -> String {
+    format!(
+        "{} people of concert {} lost their place",
+        plain(&answer["left"]),
+        plain(&answer["concertId"])
+    )
+}
+
+/// Seats whose holds were released.
+pub(super) fn released(answer: &Value) -> String {
+    let seats: Vec<_> = answer["seatNumbers"].as_array().into_iter().flatten().map(plain).collect();
+    let date = plain(&answer["concertDate"]);
+    if seats.is_empty() {
+        return format!("{date}: nobody held any of these seats");
+    }
+    format!("{date}: free again: {}", seats.join(", "))
+}
+
+/// The notes of what was done.
 pub(super) fn audit(entries: &[Value]) -> String {
-    let fields = ["at", "setting", "before", "after", "request"];
-    let row = |entry: &Value| fields.iter().map(|field| plain(&entry[*field])).collect();
+    let row = |entry: &Value| {
+        let (what, before) = match entry["setting"].as_str() {
+            Some(setting) => (setting.to_owned(), plain(&entry["before"])),
+            None => done(entry),
+        };
+        vec![plain(&entry["at"]), what, before, plain(&entry["after"]), plain(&entry["request"])]
+    };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
-    table(&["AT", "SETTING", "BEFORE", "AFTER", "REQUEST"], &rows)
+    table(&["AT", "WHAT", "BEFORE", "AFTER", "REQUEST"], &rows)
+}
+
+/// What was done that is no change of a setting, and how it was before.
+fn done(entry: &Value) -> (String, String) {
+    let action = plain(&entry["action"]);
+    let seat =
+        || format!("{action} {} {}", plain(&entry["concertDate"]), plain(&entry["seatNumber"]));
+    match action.as_str() {
+        "released" => {
+            (seat(), format!("user {}, place {}", plain(&entry["userId"]), plain(&entry["place"])))
+        }
+        "cleared" => (action, format!("{} waiting", plain(&entry["left"]))),
+        _ => (action, "-".to_owned()),
+    }
 }
 
 /// What is known of somebody.
@@ -145,11 +183,16 @@ mod tests {
         let entries = [
             json!({"at": "t1", "setting": "paused", "before": null, "after": "1", "request": "r"}),
             json!({"at": "t2", "setting": "batch", "before": "100", "after": null, "request": "s"}),
+            json!({
+                "at": "t3", "action": "released", "concertDate": "2030-12-24", "seatNumber": 12,
+                "userId": 7, "place": 19, "request": "t",
+            }),
         ];
         let expected = "\
-AT  SETTING  BEFORE  AFTER  REQUEST
-t1  paused   -       1      r
-t2  batch    100     -      s";
+AT  WHAT                    BEFORE            AFTER  REQUEST
+t1  paused                  -                 1      r
+t2  batch                   100               -      s
+t3  released 2030-12-24 12  user 7, place 19  -      t";
         assert_eq!(audit(&entries), expected);
     }
 

@@ -108,6 +108,7 @@ impl World {
                     self.line.promoted += u64::from(self.line.waiting.pop_first().is_some());
                 }
             }
+            Step::Clear => self.line.waiting.clear(),
             Step::Leave(server, who) => self.leave(server, who),
             Step::Skip(count) => self.skip(count),
             Step::Trim(mask) => self.trim(mask),

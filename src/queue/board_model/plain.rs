@@ -19,6 +19,8 @@ pub(super) enum Step {
     Time(u64),
     Arrive(u64),
     Promote(usize),
+    /// Everybody who waits loses their place.
+    Clear,
     /// Somebody who waits leaves through a server.
     Leave(usize, Index),
     /// Numbers are skipped, as `settle` does when `seq` is below the floor.
@@ -48,6 +50,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1_u64..400).prop_map(Step::Time),
         6 => (1_u64..9).prop_map(Step::Arrive),
         3 => (1_usize..5).prop_map(Step::Promote),
+        1 => Just(Step::Clear),
         6 => (server(), any::<Index>()).prop_map(|(server, who)| Step::Leave(server, who)),
         1 => (1_u64..30).prop_map(Step::Skip),
         2 => any::<u32>().prop_map(Step::Trim),

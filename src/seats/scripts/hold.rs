@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{all_holds, number};
 use crate::concerts::{Concert, Generation};
 use crate::redis::{Args, LuaScript, Reply, ReplyFault, ScriptCall};
-use crate::seats::domain::{Holder, Holds};
+use crate::seats::domain::{HeldSeat, Holder, Holds};
 use crate::words::{ConcertDate, SeatNumber};
 
 pub(super) static HOLD: LuaScript =
@@ -137,37 +137,40 @@ pub struct ReleaseHolds<'a> {
     pub concert: &'a Concert,
     /// The date.
     pub date: ConcertDate,
-    /// Whose holds.
-    pub holder: Holder,
     /// Who wants it.
-    pub why: WhyReleased,
+    pub why: WhyReleased<'a>,
     /// A random id, new for every call.
     pub version: Uuid,
-    /// The holds.
-    pub seats: &'a [(SeatNumber, Uuid)],
+    /// The holds, at most [`SeatSelection::SEATS_MAX`](crate::seats::SeatSelection::SEATS_MAX).
+    pub seats: &'a [HeldSeat],
 }
 
 /// Who wants a hold to be released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhyReleased {
+pub enum WhyReleased<'a> {
     /// The user.
     Asked,
+    /// An operator: each release is noted.
+    ByOperator {
+        /// The request that asks.
+        request: &'a str,
+    },
     /// The request that made it and could not confirm it.
     GivenUp,
 }
 
 /// What came of [`ReleaseHolds`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReleaseOutcome {
-    /// Those that were live and the holder's are gone now.
+    /// Those that were live and as named are gone now.
     Released {
-        /// How many.
-        released: usize,
+        /// Their seats.
+        seats: Vec<SeatNumber>,
         /// How many stay, because a second request was told of them.
         kept: usize,
     },
-    /// Nothing changed: a payment of this place is under way.
-    Paying,
+    /// Nothing changed: a payment for the hold of this seat is under way.
+    Paying(SeatNumber),
 }
 
 impl ScriptCall for ReleaseHolds<'_> {
@@ -179,31 +182,38 @@ impl ScriptCall for ReleaseHolds<'_> {
 
     fn write(&self, args: &mut Args) {
         let keys = &self.concert.keys;
-        args.key(&keys.paying(self.holder.place))
-            .key(&keys.holds(self.holder.user))
-            .key(&keys.stats)
+        let (why, request) = match self.why {
+            WhyReleased::Asked => ("asked", ""),
+            WhyReleased::ByOperator { request } => ("asked", request),
+            WhyReleased::GivenUp => ("given_up", ""),
+        };
+        args.key(&keys.stats)
             .key(&keys.held(self.date))
             .key(&keys.hold(self.date))
             .key(&keys.version(self.date))
+            .key(&keys.audit)
             .text(self.version.to_string())
-            .text(self.holder.place.to_string())
-            .text(self.holder.user.to_string())
             .text(self.date.to_string())
-            .word(match self.why {
-                WhyReleased::Asked => "asked",
-                WhyReleased::GivenUp => "given_up",
-            });
-        for (seat, reservation) in self.seats {
+            .word(why)
+            .text(request);
+        for HeldSeat { seat, reservation, holder } in self.seats {
+            args.key(&keys.paying(holder.place)).key(&keys.holds(holder.user));
             args.int(seat.get()).text(reservation.to_string());
+            args.int(holder.place.get()).int(holder.user.get());
         }
     }
 
     fn decode(tag: &str, mut reply: Reply) -> Result<ReleaseOutcome, ReplyFault> {
         match tag {
             "released" => {
-                Ok(ReleaseOutcome::Released { released: reply.int()?, kept: reply.int()? })
+                let (kept, mut list) = (reply.int()?, reply.list()?);
+                let mut seats = Vec::with_capacity(list.remaining());
+                while list.remaining() > 0 {
+                    seats.push(number(&mut list)?);
+                }
+                Ok(ReleaseOutcome::Released { seats, kept })
             }
-            "paying" => Ok(ReleaseOutcome::Paying),
+            "paying" => Ok(ReleaseOutcome::Paying(number(&mut reply)?)),
             _ => Err(ReplyFault::Tag(tag.to_owned())),
         }
     }

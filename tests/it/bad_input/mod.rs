@@ -130,7 +130,19 @@ const ROUTES: &[Route] = &[
         fields: &["concertId"],
         required: &["concertId"],
         token: false,
+        ..route("DELETE", "/admin/waiting", Takes::Query)
+    },
+    Route {
+        fields: &["concertId"],
+        required: &["concertId"],
+        token: false,
         ..route("GET", "/admin/withheld", Takes::Query)
+    },
+    Route {
+        fields: &["concertId", "concertDate", "seatNumbers"],
+        required: &["concertId", "concertDate", "seatNumbers"],
+        token: false,
+        ..route("DELETE", "/admin/holds", Takes::Query)
     },
     Route {
         fields: &["concertId", "concertDate", "seatNumbers"],
@@ -278,7 +290,8 @@ impl Stage {
             "paused" => json!(true),
             "message" => json!("soon"),
             "opensAt" => json!("now"),
-            "beacon" => json!("0123456789abcdef"),
+            // No other value is right where there is no lottery.
+            "beacon" => Value::Null,
             "closesAt" => json!("2099-12-01T20:00:00+09:00"),
             "reservationId" => json!(self.reservation),
             "ownedBefore" => json!("01890a5d-ac96-774b-bcce-b302099a8057"),

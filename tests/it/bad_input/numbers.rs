@@ -120,6 +120,22 @@ async fn a_list_of_seats_is_judged_as_each_seat_is() {
         let body = format!("{{\"userId\":1,\"seatNumbers\":{list}}}");
         stage.refused(&stage.bare(reserve).json(body), told, "a list").await;
     }
+    let release = super::ROUTES.iter().find(|route| route.path == "/admin/holds");
+    let release = release.expect("a route that releases");
+    for (list, told) in [
+        (json!([2, 0]), (422, "out-of-range")),
+        (json!([2, 100_001]), (422, "out-of-range")),
+        (json!([2, 11]), (404, "unknown-seat")),
+        (json!((1..=21).collect::<Vec<_>>()), (422, "out-of-range")),
+        (json!([2, 2]), (400, "bad-request")),
+        (json!([2, 3.5]), (400, "bad-request")),
+        (json!([]), (400, "bad-request")),
+    ] {
+        let mut fields = stage.object(release);
+        fields.insert("seatNumbers".to_owned(), list);
+        let request = stage.with_fields(release, &fields);
+        stage.refused(&request, told, "a list in a query").await;
+    }
     let both = stage.bare(reserve).json(r#"{"userId":1,"seatNumber":2,"seatNumbers":[2]}"#);
     stage.refused(&both, (400, "bad-request"), "both").await;
     stage.assert_nothing_written().await;

@@ -40,6 +40,7 @@ pub enum Call {
     Promote(Terms),
     Claim { place: u64, user: Option<u64> },
     Leave { place: u64, user: Option<u64>, asker: Option<u64>, version: Uuid },
+    Clear { id: Uuid },
     Hold(HoldRequest),
     Release(ReleaseRequest),
     Sweep { day: usize, version: Uuid },
@@ -124,12 +125,27 @@ pub struct HoldRequest {
 
 #[derive(Debug, Clone)]
 pub struct ReleaseRequest {
+    pub day: usize,
+    pub why: Why,
+    pub version: Uuid,
+    pub seats: Vec<Named>,
+}
+
+/// Who wants a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    Asked,
+    GivenUp,
+    ByOperator,
+}
+
+/// A hold as a release names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Named {
+    pub seat: u32,
+    pub reservation: Uuid,
     pub place: u64,
     pub user: u64,
-    pub day: usize,
-    pub given_up: bool,
-    pub version: Uuid,
-    pub seats: Vec<(u32, Uuid)>,
 }
 
 /// What an operator asks for.
@@ -155,6 +171,7 @@ impl Call {
             Self::Promote(_) => "queue/promote",
             Self::Claim { .. } => "queue/claim",
             Self::Leave { .. } => "queue/leave",
+            Self::Clear { .. } => "queue/clear",
             Self::Hold(_) => "seats/hold",
             Self::Release(_) => "seats/release",
             Self::Sweep { .. } => "seats/sweep",

@@ -82,9 +82,10 @@ impl Model {
         (!draw.round || frozen.value.is_some()).then_some((draw, frozen))
     }
 
-    /// Moves the cursor past everybody, if nobody of the draw waits; whether one still does.
+    /// Whether somebody waits who takes part in the draw, drawn already or not.
     pub fn is_in_draw(&self) -> bool {
-        let Some((draw, frozen)) = self.drawn() else { return false };
+        let Some(draw) = &self.draw else { return false };
+        let Some(frozen) = &draw.frozen else { return false };
         let segments = Segments::parse(&frozen.segments).expect("segments");
         let head = self.waiting.keys().next();
         draw.cursor < segments.people() && head.is_some_and(|head| *head <= segments.last())

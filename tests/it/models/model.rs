@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::call::{Call, DAYS, Drawn, NEVER, PRICE, SEATS_MAX};
+use super::call::{Call, DAYS, Drawn, NEVER, Named, PRICE, SEATS_MAX};
 use super::draw_rules::draw_fields;
 
 /// Everything of a concert. Times are in units, see the module doc.
@@ -30,10 +30,15 @@ pub struct Model {
     pub remembered: Option<Drawn>,
     pub users: BTreeMap<u64, u64>,
     pub groups: BTreeMap<Uuid, Group>,
+    /// Calls that cleared the line: how many had left, and when the answer is forgotten.
+    pub clears: BTreeMap<Uuid, (usize, i64)>,
     pub pace: Option<Pace>,
     pub settings: BTreeMap<String, String>,
-    /// Setting, before, after: the oldest first.
-    pub audit: Vec<[String; 3]>,
+    /// Changes asked for so far, and in which of them a moment became now.
+    pub configures: u32,
+    pub moments_set_in: BTreeMap<&'static str, u32>,
+    /// What operators did, the oldest first.
+    pub audit: Vec<String>,
     pub stats: BTreeMap<&'static str, u64>,
     /// Server → when it was last seen, and the polls that it told of.
     pub servers: BTreeMap<String, (i64, u64)>,
@@ -86,6 +91,14 @@ pub struct Hold {
     pub again: Option<Uuid>,
 }
 
+impl Hold {
+    /// How a release names it.
+    pub fn named(&self, seat: u32) -> Named {
+        let Self { reservation, place, user, .. } = *self;
+        Named { seat, reservation, place, user }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Mine {
     pub entries: BTreeMap<(usize, u32), Uuid>,
@@ -117,6 +130,7 @@ impl Model {
             Call::Promote(terms) => self.promote(&terms),
             Call::Claim { place, user } => self.claim(place, user),
             Call::Leave { place, user, asker, version } => self.leave(place, user, asker, version),
+            Call::Clear { id } => self.clear(id),
             Call::Hold(request) => self.hold(&request),
             Call::Release(request) => self.release(&request),
             Call::Sweep { day, version } => self.sweep(day, version),
@@ -157,6 +171,7 @@ impl Model {
         self.now += units;
         let now = self.now;
         self.groups.retain(|_, group| group.ends > now);
+        self.clears.retain(|_, (_, ends)| *ends > now);
         self.mine.retain(|_, mine| mine.ends > now);
         self.paying.retain(|_, paying| paying.ends > now);
         self.rebuild = self.rebuild.take().filter(|(_, ends)| *ends > now);
@@ -286,6 +301,10 @@ impl Model {
         for (id, group) in &self.groups {
             put(format!("group:{} ends", id.simple()), group.ends.to_string());
         }
+        for (id, (left, ends)) in &self.clears {
+            put(format!("cleared:{}", id.simple()), left.to_string());
+            put(format!("cleared:{} ends", id.simple()), ends.to_string());
+        }
         if let Some(pace) = &self.pace {
             put("pace at".into(), pace.at.to_string());
             put("pace credit".into(), format!("{}.000000", pace.credit));
@@ -293,8 +312,8 @@ impl Model {
         for (field, value) in &self.settings {
             put(format!("settings {field}"), value.clone());
         }
-        for (index, [setting, before, after]) in self.audit.iter().enumerate() {
-            put(format!("audit {}", index + 1), format!("model {setting} {before}>{after}"));
+        for (index, note) in self.audit.iter().enumerate() {
+            put(format!("audit {}", index + 1), format!("model {note}"));
         }
         for (counter, n) in &self.stats {
             put(format!("stats {counter}"), n.to_string());

@@ -100,13 +100,46 @@ impl Model {
 
     /// What has its value already is neither changed nor noted.
     pub fn configure(&mut self, changes: &[(&'static str, u32)]) -> String {
+        let mut set = self.settings.clone();
+        let mut set_in = self.moments_set_in.clone();
+        self.configures += 1;
         for (setting, value) in changes {
             let mut after = setting_text(setting, *value).unwrap_or_default();
             let before = self.settings.get(*setting).cloned().unwrap_or_default();
             if after == "now" {
                 let has_passed = before != "0" && self.has_passed(&before) == Some(true);
+                if !has_passed {
+                    set_in.insert(setting, self.configures);
+                }
                 after = if has_passed { before.clone() } else { format!("unit {}", self.now) };
             }
+            set.insert((*setting).to_owned(), after);
+        }
+        let names = |name: &str| changes.iter().any(|(setting, _)| *setting == name);
+        if names("opens_at") || names("closes_at") {
+            let order = |name: &'static str| {
+                let text = set.get(name).map_or("", String::as_str);
+                moment_order(text, set_in.get(name).copied().unwrap_or(0))
+            };
+            let (opens, closes) = (order("opens_at"), order("closes_at"));
+            if closes > moment_order("", 0) && closes <= opens {
+                return "never_open".into();
+            }
+        }
+        if let Some(value) = set.get("beacon").filter(|value| names("beacon") && !value.is_empty())
+        {
+            let draw = self.draw.as_mut().filter(|draw| draw.round);
+            let Some(draw) = draw else { return "not_awaited NoRound".into() };
+            let Some(frozen) = &mut draw.frozen else { return "not_awaited NotFrozen".into() };
+            if frozen.value.as_ref().is_some_and(|taken| taken != value) {
+                return "not_awaited Drawn".into();
+            }
+            frozen.value = Some(value.clone());
+        }
+        self.moments_set_in = set_in;
+        for (setting, _) in changes {
+            let after = set.remove(*setting).unwrap_or_default();
+            let before = self.settings.get(*setting).cloned().unwrap_or_default();
             if before == after {
                 continue;
             }
@@ -115,7 +148,7 @@ impl Model {
             } else {
                 self.settings.insert((*setting).to_owned(), after.clone());
             }
-            self.audit.push([(*setting).to_owned(), noted(&before), noted(&after)]);
+            self.audit.push(format!("{setting} {}>{}", noted(&before), noted(&after)));
         }
         "configured".to_owned()
     }
@@ -219,7 +252,9 @@ impl Model {
             .drawn
             .as_ref()
             .filter(|(id, ..)| self.draw.as_ref().is_some_and(|draw| draw.id == *id));
-        if self.draw.is_some() && (self.drawn().is_none() || (in_draw && known.is_none())) {
+        let is_unknown = in_draw && (self.drawn().is_none() || known.is_none());
+        let is_unfrozen = self.draw.as_ref().is_some_and(|draw| draw.frozen.is_none());
+        if is_unfrozen || is_unknown {
             return format!("undrawn {expired} {live}");
         }
         let knob = |name: &str, otherwise| {
@@ -257,6 +292,21 @@ impl Model {
             self.dead.retain(|ordinal, (_, last)| Some(*ordinal) == newest || *last >= head);
         }
         format!("promoted {count} {expired} {} {cursor}", live + count)
+    }
+
+    /// Whoever waits is gone. No number is buried: they are below the next head.
+    pub fn clear(&mut self, id: Uuid) -> String {
+        if let Some((left, _)) = self.clears.get(&id) {
+            return format!("cleared {left}");
+        }
+        let left = self.waiting.len();
+        self.waiting.clear();
+        if left > 0 {
+            self.audit.push(format!("cleared {left}"));
+        }
+        self.count("left", left);
+        self.clears.insert(id, (left, self.now + STEP));
+        format!("cleared {left}")
     }
 
     pub fn claim(&mut self, place: u64, user: Option<u64>) -> String {
@@ -334,6 +384,19 @@ impl Model {
         self.count("lapsed", lapsed);
         self.count("left", 1);
         format!("left {released}")
+    }
+}
+
+/// Where a moment stands among others, the one that is none first: far ones by their milliseconds,
+/// those of this case by their unit and, within one, by the call that set them.
+fn moment_order(text: &str, set_in: u32) -> (u8, i64, u32) {
+    match (text.strip_prefix("unit "), text.parse::<u64>()) {
+        (Some(unit), _) => (1, unit.parse().expect("a unit"), set_in),
+        (None, Ok(ms)) if ms > 0 && ms <= 253_402_300_799_999 => {
+            let ms = i64::try_from(ms).expect("a moment");
+            (if text == LATER { 2 } else { 0 }, ms, 0)
+        }
+        _ => (0, 0, 0),
     }
 }
 

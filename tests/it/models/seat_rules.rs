@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::call::{
-    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, LOCK, NEVER, OrderRequest, PRICE, ReleaseRequest,
-    SEATS_MAX, SESSION_MAX, TOKEN_EXTRA,
+    DAYS, HARD_EXTRA, HOLD_TTL, HoldRequest, LOCK, NEVER, Named, OrderRequest, PRICE,
+    ReleaseRequest, SEATS_MAX, SESSION_MAX, TOKEN_EXTRA, Why,
 };
 use super::model::{Hold, Model};
 
@@ -103,31 +103,35 @@ impl Model {
     }
 
     pub fn release(&mut self, request: &ReleaseRequest) -> String {
-        let ReleaseRequest { place, user, day, given_up, .. } = *request;
-        let (mut seats, mut kept) = (Vec::new(), 0);
-        for (seat, reservation) in &request.seats {
-            let Some(hold) = self.live_hold((day, *seat)) else { continue };
-            if (hold.reservation, hold.place, hold.user) == (*reservation, place, user) {
-                if given_up && hold.again == Some(*reservation) {
+        let ReleaseRequest { day, why, .. } = *request;
+        let (mut drops, mut kept) = (Vec::new(), 0);
+        for named in &request.seats {
+            let Some(hold) = self.live_hold((day, named.seat)) else { continue };
+            let Named { reservation, place, user, .. } = *named;
+            if (hold.reservation, hold.place, hold.user) == (reservation, place, user) {
+                if why == Why::GivenUp && hold.again == Some(reservation) {
                     kept += 1;
                 } else {
-                    seats.push((day, *seat));
+                    drops.push(*named);
                 }
             }
         }
-        if seats.is_empty() {
-            return format!("released 0 {kept}");
+        if let Some(paid_for) = drops.iter().find(|named| self.is_paying(named.place)) {
+            return format!("paying {}", paid_for.seat);
         }
-        if self.is_paying(place) {
-            return "paying".into();
+        for Named { seat, place, user, .. } in &drops {
+            self.holds.remove(&(day, *seat));
+            self.forget_entry(*user, (day, *seat));
+            if why == Why::ByOperator {
+                self.audit.push(format!("released {} {seat} {user} {place}", DAYS[day]));
+            }
         }
-        for at in &seats {
-            self.holds.remove(at);
-            self.forget_entry(user, *at);
+        if !drops.is_empty() {
+            self.versions.insert(day, request.version.to_string());
         }
-        self.versions.insert(day, request.version.to_string());
-        self.count("released", seats.len());
-        format!("released {} {kept}", seats.len())
+        self.count("released", drops.len());
+        let seats: Vec<_> = drops.iter().map(|named| named.seat).collect();
+        format!("released {kept} {seats:?}")
     }
 
     pub fn sweep(&mut self, day: usize, version: Uuid) -> String {
@@ -237,7 +241,7 @@ impl Model {
             seats => format!("{}: {}", DAYS[day], ranges(seats)),
         };
         self.versions.insert(day, id.to_string());
-        self.audit.push(["withheld".to_owned(), text(before), text(after)]);
+        self.audit.push(format!("withheld {}>{}", text(before), text(after)));
     }
 
     pub fn withhold(&mut self, order: &OrderRequest) -> String {

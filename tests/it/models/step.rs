@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use uuid::Uuid;
 
-use super::call::{Arrivals, Call, HoldRequest, NEVER, OrderRequest, ReleaseRequest, SEATS, Terms};
-use super::model::Model;
+use super::call::{
+    Arrivals, Call, HoldRequest, NEVER, OrderRequest, ReleaseRequest, SEATS, Terms, Why,
+};
+use super::model::{Hold, Model};
 
 /// What an operator may change.
 const SETTINGS: &[&str] =
@@ -75,6 +77,7 @@ pub enum Step {
         asker: u64,
         knows: bool,
     },
+    Clear,
     /// 0 holds for the token's own user.
     Hold {
         at: Aim,
@@ -87,6 +90,11 @@ pub enum Step {
         hold: usize,
         whose: Whose,
         given_up: bool,
+    },
+    /// An operator's: of all seats of a day, whoever holds them; as they were before, if not now.
+    ReleaseAll {
+        day: usize,
+        now: bool,
     },
     Sweep {
         day: usize,
@@ -364,6 +372,7 @@ impl Step {
                 let asker = Some(*asker).filter(|asker| *asker > 0);
                 Call::Leave { place, user, asker, version: now.ids.fresh() }
             }
+            Self::Clear => Call::Clear { id: now.ids.fresh() },
             _ => return None,
         })
     }
@@ -385,20 +394,27 @@ impl Step {
                 let of_his = now.model.holds.iter().filter(|(other, other_hold)| {
                     (other.0, other_hold.place) == (at.0, hold.place)
                 });
-                let mut seats: Vec<_> = of_his.map(|(at, hold)| (at.1, hold.reservation)).collect();
-                if matches!(whose, Whose::Former) {
-                    for (_, reservation) in &mut seats {
-                        *reservation = now.ids.fresh();
+                let mut seats: Vec<_> = of_his.map(|(at, hold)| hold.named(at.1)).collect();
+                for named in &mut seats {
+                    match whose {
+                        Whose::Holder => {}
+                        Whose::Stranger => named.user = 9,
+                        Whose::Former => named.reservation = now.ids.fresh(),
                     }
                 }
-                Call::Release(ReleaseRequest {
-                    place: hold.place,
-                    user: if matches!(whose, Whose::Stranger) { 9 } else { hold.user },
-                    day: at.0,
-                    given_up: *given_up,
-                    version: now.ids.fresh(),
-                    seats,
-                })
+                let why = if *given_up { Why::GivenUp } else { Why::Asked };
+                Call::Release(ReleaseRequest { day: at.0, why, version: now.ids.fresh(), seats })
+            }
+            Self::ReleaseAll { day, now: as_now } => {
+                let is_there =
+                    |at: &(usize, u32), hold: &Hold| at.0 == *day && hold.deadline < NEVER;
+                let all = now.model.holds.iter().filter(|(at, hold)| is_there(at, hold));
+                let mut seats: Vec<_> = all.map(|(at, hold)| hold.named(at.1)).collect();
+                if !as_now {
+                    seats.first_mut()?.reservation = now.ids.fresh();
+                }
+                let (day, why) = (*day, Why::ByOperator);
+                Call::Release(ReleaseRequest { day, why, version: now.ids.fresh(), seats })
             }
             Self::Sweep { day } => Call::Sweep { day: *day, version: now.ids.fresh() },
             Self::List { day } => Call::List { day: *day },
@@ -539,6 +555,7 @@ pub fn line() -> BoxedStrategy<Step> {
         ),
         6 => (aim(), somebody()).prop_map(|(at, user)| Step::Claim { at, user }),
         4 => leaving(),
+        1 => Just(Step::Clear),
         1 => (
             prop::sample::select(vec!["capacity", "batch", "paused", "opens_at"]),
             prop::sample::select(vec!["0", "1", "2", "3", "x", "10000001"]),
@@ -562,6 +579,7 @@ pub fn lottery() -> BoxedStrategy<Step> {
         2 => (Just(0), 1..4_usize).prop_map(|(after, limit)| Step::ReadBoard { after, limit }),
         3 => (prop_oneof![1 => (0..4_usize).prop_map(Aim::Active), 2 => (0..4_usize).prop_map(Aim::Waiting)])
             .prop_map(|at| Step::Leave { at, asker: 0, knows: true }),
+        1 => Just(Step::Clear),
         1 => (1..3_u32).prop_map(|value| Step::Configure { changes: vec![("beacon", value)] }),
         1 => (0..3_u32).prop_map(|value| Step::Configure { changes: vec![("opens_at", value)] }),
         1 => Just(Step::Settle { floor: Floor::Higher, remembers: true }),
@@ -603,6 +621,8 @@ pub fn seat_steps() -> BoxedStrategy<Step> {
         ),
         4 => (0..6_usize, whose(), any::<bool>())
             .prop_map(|(hold, whose, given_up)| Step::Release { hold, whose, given_up }),
+        2 => (day(), prop::bool::weighted(0.8))
+            .prop_map(|(day, now)| Step::ReleaseAll { day, now }),
         2 => day().prop_map(|day| Step::Sweep { day }),
         2 => day().prop_map(|day| Step::List { day }),
         1 => Just(Step::Dates),

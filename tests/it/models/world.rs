@@ -11,29 +11,30 @@ use onsale::ops::scripts::TakeSample;
 use onsale::payments::rebuild::{Rebuild, SealRebuild, TakeRebuild, Taken};
 use onsale::payments::scripts::{BeginPayment, Begun, CancelPayment, FinishPayment};
 use onsale::payments::{Payment, PaymentSeat};
+use onsale::queue::controls::ClearLine;
 use onsale::queue::draw::script::{AdvanceDraw, DrawOutcome};
 use onsale::queue::draw::seal::Terms as DrawTerms;
 use onsale::queue::draw::{Draw, Frozen, Seal, Segments};
 use onsale::queue::promotion::{DrawnFrom, Promote, PromoteOutcome, PromoteTick};
 use onsale::queue::scripts::{Enter, EnterOutcome, ReadBoard, Settle};
-use onsale::queue::settings::Configure;
+use onsale::queue::settings::{Configure, ConfigureOutcome};
 use onsale::queue::token_scripts::{Claim, ClaimOutcome, Leave, LeaveOutcome};
 use onsale::queue::{BeaconValue, Change, Message, Moment, SettingsChange};
-use onsale::redis::{LuaScript, Redis, RedisConfig, ScriptCall};
+use onsale::redis::{Key, LuaScript, Redis, RedisConfig, ScriptCall};
 use onsale::seats::domain::WITHHELD_UNTIL_MS;
 use onsale::seats::scripts::{
     CorrectOutcome, CorrectSold, GiveSeatsBack, HoldOutcome, HoldSeats, HoldTerms, ReadDates,
     ReadHolds, ReadSeats, ReleaseHolds, ReleaseOutcome, RestoreOutcome, RestoreSold,
     RewithholdSeats, SeatsOrder, SweepHolds, WhyReleased, WithholdOutcome, WithholdSeats,
 };
-use onsale::seats::{Holder, Holds};
+use onsale::seats::{HeldSeat, Holder, Holds};
 use onsale::words::{Place, SeatNumber, UserId, Won};
 use uuid::Uuid;
 
 use super::call::{
     self, ACTIVE_TTL, Arrivals, CLAIM_TTL, COMMITMENT, Call, DAYS, EXTENSION, HARD_EXTRA, HOLD_TTL,
-    HoldRequest, LEASE, LOCK, NEVER, OrderRequest, PRICE, ROUND, ReleaseRequest, SEALED, SEATS,
-    SEATS_MAX, SESSION_MAX, STEP, TOKEN_EXTRA, Terms, order_of,
+    HoldRequest, LEASE, LOCK, NEVER, Named, OrderRequest, PRICE, ROUND, ReleaseRequest, SEALED,
+    SEATS, SEATS_MAX, SESSION_MAX, STEP, TOKEN_EXTRA, Terms, Why, order_of,
 };
 use super::model::State;
 use super::queue_rules::setting_text;
@@ -106,9 +107,12 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
     end
   elseif kind == 'stream' then
     for i, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
-      local of = entry[2]
+      local of, words = entry[2], {}
+      for n = 2, #of, 2 do words[#words + 1] = of[n] end
       content[#content + 1] = tostring(i)
-      content[#content + 1] = of[2] .. ' ' .. of[4] .. ' ' .. of[6] .. '>' .. of[8]
+      content[#content + 1] = of[3] == 'setting'
+        and words[1] .. ' ' .. words[2] .. ' ' .. words[3] .. '>' .. words[4]
+        or table.concat(words, ' ')
     end
   elseif not string.find(key, ':group:', 1, true) then
     content = { '', redis.call('GET', key) }
@@ -336,7 +340,8 @@ impl World {
             | Call::Draw { .. }
             | Call::Promote(_)
             | Call::Claim { .. }
-            | Call::Leave { .. } => self.answer_of_queue(call).await,
+            | Call::Leave { .. }
+            | Call::Clear { .. } => self.answer_of_queue(call).await,
             Call::Begin { .. }
             | Call::Cancel { .. }
             | Call::Finish { .. }
@@ -360,8 +365,14 @@ impl World {
             Call::Board { after, limit } => self.board(*after, *limit).await,
             Call::Configure { changes } => {
                 let change = &settings_change(changes);
-                self.run(&Configure { concert, request: "model", change }).await;
-                "configured".into()
+                let outcome = self.run(&Configure { concert, request: "model", change }).await;
+                // Two moments that are set one after the other differ.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                match outcome {
+                    ConfigureOutcome::Configured => "configured".into(),
+                    ConfigureOutcome::NeverOpen { .. } => "never_open".into(),
+                    ConfigureOutcome::NotAwaited(why) => format!("not_awaited {why:?}"),
+                }
             }
             Call::Draw { id, round, early } => {
                 let concert = if *early { &self.early } else { concert };
@@ -404,8 +415,16 @@ impl World {
                     LeaveOutcome::Gone => "gone".into(),
                 }
             }
+            Call::Clear { id } => self.clear(*id).await,
             other => unreachable!("{other:?} is not of the queue"),
         }
+    }
+
+    async fn clear(&mut self, id: Uuid) -> String {
+        let concert = self.concert.clone();
+        let left = self.run(&ClearLine { concert: &concert, id, request: "model" }).await;
+        self.keep_for_a_step(&concert.keys.cleared(id)).await;
+        format!("cleared {left}")
     }
 
     async fn enter(&mut self, arrivals: &Arrivals) -> String {
@@ -416,12 +435,7 @@ impl World {
         let (has_draw, concert) = (*has_draw, if *early { &self.early } else { &*line });
         let call = Enter { concert, group, floor, epoch, has_draw, arrivals };
         let outcome = self.run(&call).await;
-        let key = line.keys.group(group);
-        // The script keeps the answer for 5 s, which is nothing in the model's time.
-        let ttl_ms = self.raw.say(&format!("PTTL {key}")).await.int();
-        if (1..=5000).contains(&ttl_ms) {
-            self.raw.say(&format!("PEXPIRE {key} {}", STEP * UNIT_MS)).await;
-        }
+        self.keep_for_a_step(&line.keys.group(group)).await;
         let entered = match outcome {
             EnterOutcome::Entered(entered) => entered,
             EnterOutcome::Unsettled => return "unsettled".into(),
@@ -436,6 +450,14 @@ impl World {
         let known: Vec<_> = known.collect();
         let now = self.unit_of(entered.now_ms);
         format!("entered {now} {} {} {known:?}", entered.before, entered.first)
+    }
+
+    /// A script keeps its answer for 5 s, which is nothing in the model's time.
+    async fn keep_for_a_step(&mut self, answer: &Key) {
+        let ttl_ms = self.raw.say(&format!("PTTL {answer}")).await.int();
+        if (1..=5000).contains(&ttl_ms) {
+            self.raw.say(&format!("PEXPIRE {answer} {}", STEP * UNIT_MS)).await;
+        }
     }
 
     async fn board(&self, after: u64, limit: usize) -> String {
@@ -656,18 +678,28 @@ impl World {
     }
 
     async fn release(&self, request: &ReleaseRequest) -> String {
-        let seats: Vec<_> = request.seats.iter().map(|(number, id)| (seat(*number), *id)).collect();
+        let held = |named: &Named| HeldSeat {
+            seat: seat(named.seat),
+            reservation: named.reservation,
+            holder: holder(named.place, named.user),
+        };
         let call = ReleaseHolds {
             concert: &self.concert,
             date: self.concert.dates[request.day],
-            holder: holder(request.place, request.user),
-            why: if request.given_up { WhyReleased::GivenUp } else { WhyReleased::Asked },
+            why: match request.why {
+                Why::Asked => WhyReleased::Asked,
+                Why::GivenUp => WhyReleased::GivenUp,
+                Why::ByOperator => WhyReleased::ByOperator { request: "model" },
+            },
             version: request.version,
-            seats: &seats,
+            seats: &request.seats.iter().map(held).collect::<Vec<_>>(),
         };
         match self.run(&call).await {
-            ReleaseOutcome::Released { released, kept } => format!("released {released} {kept}"),
-            ReleaseOutcome::Paying => "paying".into(),
+            ReleaseOutcome::Released { seats, kept } => {
+                let seats: Vec<_> = seats.iter().map(|seat| seat.get()).collect();
+                format!("released {kept} {seats:?}")
+            }
+            ReleaseOutcome::Paying(seat) => format!("paying {seat}"),
         }
     }
 

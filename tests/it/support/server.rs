@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use onsale::concerts::{Catalogue, Concert};
 use onsale::config::{Config, Resolver};
 use onsale::local::LocalStores;
+use onsale::queue::TokenKeys;
+use onsale::words::Place;
 use onsale::{app, http, postgres};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -127,6 +129,12 @@ impl Deployment {
     pub async fn database(&self) -> PgPool {
         PgPool::connect(&self.database_url).await.expect("PostgreSQL answers")
     }
+}
+
+/// The place inside of a token of these servers.
+pub fn place_of(token: &str) -> Place {
+    let keys = TokenKeys::parse(TOKEN_KEY).expect("a key");
+    keys.verify(token).expect("a token of ours").place
 }
 
 /// The URL of a database with the schema and nothing in it.

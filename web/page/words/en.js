@@ -114,7 +114,7 @@ export default {
         again: 'Buy more',
     },
     ended: {
-        lapsed: ['Your turn has passed', 'Your place is no longer live: nobody came when it was its turn, or its time ran out. What you did not pay for is free again, and nothing was charged. You may join the line again.'],
+        lapsed: ['Your place is gone', 'It is no longer live: nobody came when it was its turn, its time ran out, or the line was started anew. What you did not pay for is free again, and nothing was charged. You may join the line again.'],
         left: ['You have left the line', 'Your place, and what you held, is free for others.'],
         soldOut: ['Everything is sold', 'There is no seat left to wait for.'],
         closed: ['The sale is over', 'Nobody is let in any more.'],
