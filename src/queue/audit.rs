@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::{Queue, QueueError};
+use crate::concerts::Concert;
 use crate::words::ConcertDate;
 
 /// One thing that an operator did.
@@ -48,10 +50,10 @@ pub struct AuditEntry {
 
 impl AuditEntry {
     /// How many are listed.
-    pub(super) const LISTED_MAX: i64 = 100;
+    const LISTED_MAX: i64 = 100;
 
     /// An entry of the stream; none if it is not one of ours.
-    pub(super) fn read((id, fields): (String, Vec<(String, String)>)) -> Option<Self> {
+    fn read((id, fields): (String, Vec<(String, String)>)) -> Option<Self> {
         let ms = id.split('-').next()?.parse().ok()?;
         let mut fields = Fields(fields.into_iter().collect());
         let setting = fields.text("setting");
@@ -69,6 +71,14 @@ impl AuditEntry {
             user_id: fields.read("user"),
             place: fields.read("place"),
         })
+    }
+}
+
+impl Queue {
+    /// What operators did to `concert`, at most 100 things, the newest first.
+    pub async fn changes(&self, concert: &Concert) -> Result<Vec<AuditEntry>, QueueError> {
+        let entries = self.0.redis.newest(&concert.keys.audit, AuditEntry::LISTED_MAX).await;
+        Ok(entries.map_err(QueueError::read)?.into_iter().filter_map(AuditEntry::read).collect())
     }
 }
 

@@ -9,7 +9,6 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 
 use super::arrivals::{Arrived, Stands};
-use super::audit::AuditEntry;
 use super::draw::Proof;
 use super::draw::proof::PublicDraw;
 use super::line::Line;
@@ -240,12 +239,6 @@ impl Queue {
             }
             ConfigureOutcome::NotAwaited(why) => Err(QueueError::BeaconNotAwaited(why)),
         }
-    }
-
-    /// What operators did to `concert`, at most 100 things, the newest first.
-    pub async fn changes(&self, concert: &Concert) -> Result<Vec<AuditEntry>, QueueError> {
-        let entries = self.0.redis.newest(&concert.keys.audit, AuditEntry::LISTED_MAX).await;
-        Ok(entries.map_err(QueueError::read)?.into_iter().filter_map(AuditEntry::read).collect())
     }
 
     /// Makes sure that Redis gives no number of `concert` twice.
