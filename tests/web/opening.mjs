@@ -60,6 +60,14 @@ async function click(page, name) {
     return at;
 }
 
+/** Waits until the dashboard says that something is done; else what it said instead is in the error. */
+async function told(page, sentence) {
+    const place = page.locator('#done');
+    await place.filter({ hasText: sentence }).waitFor().catch(async (error) => {
+        assert.fail(`the dashboard says ${JSON.stringify(await place.textContent())}: ${error.message}`);
+    });
+}
+
 /** Looks at the dashboard until it is told to stop. */
 function watch(page) {
     const [looks, stopped] = [[], new AbortController()];
@@ -87,7 +95,7 @@ async function steer(operator, waiting, stores) {
     await picture(operator.page, FOLDER, 'dashboard');
     const looked = watch(operator.page);
     const pausedAt = await click(operator.page, 'Pause');
-    await operator.page.getByText('Paused.', { exact: true }).waitFor();
+    await told(operator.page, 'Paused.');
     await operator.page.getByLabel('Message to everybody who waits').fill(MESSAGE);
     const saidAt = await click(operator.page, 'Show');
     await waiting.page.getByText(MESSAGE).waitFor();
@@ -95,7 +103,7 @@ async function steer(operator, waiting, stores) {
     await pause(Math.max(0, pausedAt + PAUSED_FOR_MS - Date.now()));
     await operator.page.getByText('Paused: nobody is let in').waitFor();
     const resumedAt = await click(operator.page, 'Resume');
-    await operator.page.getByText('Resumed.', { exact: true }).waitFor();
+    await told(operator.page, 'Resumed.');
     await until('people are let in', () => stores.redis.some((row, index) => row.at > resumedAt
         && row.promoted > stores.redis[index - 1].promoted));
     await until('nearly all have come', () => stores.now.issued >= 0.95 * PEOPLE);
