@@ -1,4 +1,4 @@
-// What operators change of a line: settings, in force on all servers within a second.
+// What operators change of a line: settings, in force on all servers within a second, and clearing it.
 
 import { shown } from './ops-chart.js';
 import { ask, at, attempt, set } from './ops-desk.js';
@@ -6,6 +6,7 @@ import { moment } from './ops-figures.js';
 import { confirmed } from './page/dom.js';
 
 let concert = null;
+let waiting = 0;
 
 /** The controls are of this concert from now on. */
 export function control(id) {
@@ -16,6 +17,7 @@ export function control(id) {
 
 /** Shows the settings of the concert as they are. */
 export function renderSettings(one) {
+    waiting = one.waiting;
     at('state').classList.toggle('paused', one.paused);
     set('state', one.paused ? 'Paused: nobody is let in' : 'People are let in');
     set('pause', one.paused ? 'Resume' : 'Pause');
@@ -36,7 +38,7 @@ function told({ action, setting, before, after, left, concertDate, seatNumber, u
     return `${setting}: ${before ?? 'as configured'} → ${after ?? 'as configured'}`;
 }
 
-/** Shows what was changed of late. */
+/** Shows what was done of late. */
 export async function listChanges() {
     const { entries } = await ask(`admin/audit?concertId=${concert}`);
     at('audit').replaceChildren(...entries.slice(0, 20).map((entry) => {
@@ -98,4 +100,14 @@ at('set-beacon').addEventListener('submit', async (event) => {
     if (!await confirmed(question, 'Make the order', 'Not yet')) return;
     await configure({ beacon }, 'The order is made with this value.');
     at('new-beacon').value = '';
+});
+
+at('clear').addEventListener('click', async () => {
+    const question = `Everybody who waits loses the place: ${shown(waiting)} people. That cannot be taken back.`;
+    if (!await confirmed(question, 'Send everybody away', 'Keep the line')) return;
+    attempt('done', async () => {
+        const { left } = await ask('admin/waiting', { method: 'DELETE', body: { concertId: concert } });
+        await listChanges();
+        return `The line is cleared: ${shown(left)} people were sent away.`;
+    });
 });

@@ -3,6 +3,7 @@
 import { shown } from './ops-chart.js';
 import { ask, at, attempt, set } from './ops-desk.js';
 import { duration, moment } from './ops-figures.js';
+import { release } from './ops-seats.js';
 import { el } from './page/dom.js';
 
 let concert = null;
@@ -32,15 +33,25 @@ function standing({ place, standing: now, claimed, activeUntil }) {
     return STANDINGS[now.status](now) + until;
 }
 
+function held(hold, person) {
+    const text = `${hold.concertDate}, seat ${hold.seatNumber}, until ${moment(hold.expireAt)} `;
+    const take = () => attempt('found', async () => {
+        const { concertId, concertDate, seatNumber } = hold;
+        const said = await release({ concertId, concertDate, seatNumbers: [seatNumber] });
+        if (said) await look();
+        return said || whose(person);
+    });
+    return el('li', {}, text, el('button', { type: 'button', onclick: take }, `Release seat ${hold.seatNumber}`));
+}
+
 const whose = ({ userId, concertId }) => (userId === null ? `Nobody is known, of concert ${concertId}.` : `User ${userId}, concert ${concertId}.`);
 
 function render(person) {
     const list = (items, none) => (items.length > 0 ? el('ul', {}, items) : none);
-    const holds = person.holds.map((hold) => el('li', {}, `${hold.concertDate}, seat ${hold.seatNumber}, until ${moment(hold.expireAt)}`));
     const owned = person.owned.map((seat) => el('li', {}, `${seat.concertDate}, seat ${seat.seatNumber}, of concert ${seat.concertId}, paid ${moment(seat.paidAt)}`));
     const facts = [
         ['Line', standing(person)],
-        ['Holds', list(holds, 'none')],
+        ['Holds', list(person.holds.map((hold) => held(hold, person)), 'none')],
         ['Owns', list(owned, 'nothing')],
         ['Balance', person.balance === null ? 'not known' : shown(person.balance)],
     ];

@@ -1,6 +1,7 @@
-// What operators do with seats: withhold them from the sale, and give them back.
+// What operators do with seats: release people's holds, and withhold seats from the sale.
 
 import { ask, at, attempt, set } from './ops-desk.js';
+import { confirmed } from './page/dom.js';
 
 /** As many as the server takes at once. */
 const SEATS_MAX = 200;
@@ -54,7 +55,16 @@ export function read(text) {
     return [...seats].sort((one, other) => one - other);
 }
 
+/** Takes seats away from whoever holds them, if that is confirmed. Gives a sentence. */
+export async function release(order) {
+    const question = `Whoever holds them loses these seats of ${order.concertDate}: ${written(order.seatNumbers)}. That cannot be taken back.`;
+    if (!await confirmed(question, 'Take them away', 'Leave them')) return '';
+    const { seatNumbers } = await ask('admin/holds', { method: 'DELETE', body: order });
+    return seatNumbers.length > 0 ? `Free again: ${written(seatNumbers)}.` : 'Nobody held any of these.';
+}
+
 const ways = {
+    release,
     withhold: async (order) => {
         const { seatNumbers } = await ask('admin/withheld', { method: 'POST', body: order });
         return `Withheld: ${written(seatNumbers)}.`;

@@ -155,7 +155,7 @@ test('its numbers are those of Redis and PostgreSQL', async () => {
     assert.match(line, /^Line: waiting \d+, active \d+; highest \d+$/);
 });
 
-test('somebody is looked up by number and by token, and nobody is signed out by it', async () => {
+test('somebody is looked up by number and by token, and a hold is taken away when that is confirmed', async () => {
     const { page } = operator;
     const look = async (whom) => {
         await page.getByLabel('Number of a user, or a token').fill(whom);
@@ -176,10 +176,21 @@ test('somebody is looked up by number and by token, and nobody is signed out by 
 
     await look('2');
     await fact('Line').getByText(/^is inside until \d+ \w+ 2\d{3}/).waitFor();
-    assert.match(await fact('Holds').textContent(), /^2030-12-24, seat 2, until \d+ \w+ 2\d{3}/);
+    const held = () => redis('zscore', '{c1}:held:2030-12-24', '2');
+    assert.match(held(), /^\d+$/);
+    await page.getByRole('button', { name: 'Release seat 2' }).click();
+    await page.getByRole('dialog').getByText('Whoever holds them loses').waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByText('User 2, concert 1.').waitFor();
+    assert.match(held(), /^\d+$/, 'Escape means no');
+    await page.getByRole('button', { name: 'Release seat 2' }).click();
+    await decide('Whoever holds them loses these seats of 2030-12-24: 2.', 'Take them away');
+    await page.getByText('Free again: 2.').waitFor();
+    assert.equal(held(), '');
+    assert.equal(await fact('Holds').textContent(), 'none');
 });
 
-test('seats are withheld from the sale and put on sale again', async () => {
+test('holds are taken away, and seats withheld from the sale and put on sale again', async () => {
     const { page } = operator;
     const seats = page.locator('#seat-numbers');
     const press = (name) => page.getByRole('button', { name, exact: true }).click();
@@ -189,6 +200,12 @@ test('seats are withheld from the sale and put on sale again', async () => {
         await press('Withhold from sale');
         await page.getByText(wrong === '1-201' ? 'Not done: at most 200 seats at once.' : 'Not done: seats are written like 12, 20-25.').waitFor();
     }
+    await seats.fill('3');
+    await press('Release holds');
+    await decide('2030-12-24: 3.', 'Take them away');
+    await page.getByText('Free again: 3.').waitFor();
+    assert.equal(redis('zscore', '{c1}:held:2030-12-24', '3'), '');
+
     await seats.fill('10, 12-13');
     await press('Withhold from sale');
     await page.getByText('Withheld: 10, 12-13.').waitFor();
@@ -278,6 +295,26 @@ test('a message reaches who waits, and capacity and batch are set and given back
     await page.getByText('Never closes.').waitFor();
     await page.getByText('Changes', { exact: true }).click();
     await page.getByText(/batch: 3 → as configured/).first().waitFor();
+});
+
+test('the line is cleared when that is confirmed, and not before', async () => {
+    const { page } = operator;
+    const token = await place(3000);
+    const waiting = () => number('zcard', '{c1}:waiting');
+    const before = waiting();
+    assert.ok(before > 0, 'the line is paused');
+    await page.getByRole('button', { name: 'Clear the line' }).click();
+    await decide('Everybody who waits loses the place', 'Keep the line');
+    assert.equal(waiting(), before);
+    await page.getByRole('button', { name: 'Clear the line' }).click();
+    await decide('Everybody who waits loses the place', 'Send everybody away');
+    await page.getByText(`The line is cleared: ${before} people were sent away.`).waitFor();
+    assert.equal(waiting(), 0);
+    await eventually('who waited is told', async () => {
+        const { said } = await api('/user/token/status', { token });
+        return said.code === 'token-expired' || said;
+    }, 2_000);
+    await eventually('the dashboard says so', async () => (await shown(page, ['waiting'])).waiting === 0);
 });
 
 test('a lottery that waits for a beacon gets its value, and nobody is asked for one otherwise', async () => {
