@@ -90,6 +90,10 @@ async fn with_redis_stuck(how: Stuck) {
     };
     let refused = async {
         sale.until_noticed(&token).await;
+        if let Stuck::Frozen(seconds @ 10..) = how {
+            // What piles up, piles up for long.
+            tokio::time::sleep(Duration::from_secs(seconds - 8)).await;
+        }
         // Many at once: they must not queue up for a Redis that does not answer.
         let crowd = TestServer::at(sale.server.address);
         let status = || crowd.get_as(&token, "/payment/balance?userId=1");
@@ -116,6 +120,7 @@ async fn a_redis_that_stands_still_costs_a_clear_answer_and_is_used_again_afterw
     tokio::join!(
         with_redis_stuck(Stuck::Frozen(1)),
         with_redis_stuck(Stuck::Frozen(6)),
+        with_redis_stuck(Stuck::Frozen(30)),
         with_redis_stuck(Stuck::Busy(4)),
     );
 }
