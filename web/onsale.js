@@ -277,15 +277,20 @@ export class Onsale {
         try {
             const body = { userId, amount };
             const { balance } = await this.#ask('POST', 'payment/charge', { body, key, signal, onUnsure });
-            this.#wallet.write(userId, undefined);
+            this.#forget(userId, key);
             return balance;
         } catch (error) {
             // After an attempt that may have been done only the wallet itself can refuse it: whoever
             // stands before it (a place that is over, a limit) does not know. If no attempt was, any can.
             const isRefused = error instanceof Problem && !error.isUnsure;
-            if (isRefused && (!isUnsure || error.status === 422)) this.#wallet.write(userId, undefined);
+            if (isRefused && (!isUnsure || error.status === 422)) this.#forget(userId, key);
             throw error;
         }
+    }
+
+    /** Forgets a charge that is settled, unless another page has begun another one meanwhile. */
+    #forget(userId, key) {
+        if (this.#wallet.read(userId)?.key === key) this.#wallet.write(userId, undefined);
     }
 
     /** What is in the wallet. */

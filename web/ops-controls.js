@@ -40,7 +40,9 @@ function told({ action, setting, before, after, left, concertDate, seatNumber, u
 
 /** Shows what was done of late. */
 export async function listChanges() {
-    const { entries } = await ask(`admin/audit?concertId=${concert}`);
+    const of = concert;
+    const { entries } = await ask(`admin/audit?concertId=${of}`);
+    if (of !== concert) return;
     at('audit').replaceChildren(...entries.slice(0, 20).map((entry) => {
         const item = document.createElement('li');
         const time = document.createElement('time');
@@ -72,8 +74,7 @@ for (const setting of ['capacity', 'batch', 'message']) {
     at(`set-${setting}`).addEventListener('submit', async (event) => {
         event.preventDefault();
         const value = setting === 'message' ? input.value : Number(input.value);
-        await configure({ [setting]: value }, put(value));
-        input.value = '';
+        if (await configure({ [setting]: value }, put(value))) input.value = '';
     });
     document.querySelector(`[data-remove="${setting}"]`).addEventListener('click', () => {
         configure({ [setting]: null }, removed);
@@ -98,8 +99,7 @@ at('set-beacon').addEventListener('submit', async (event) => {
     const beacon = at('new-beacon').value.trim();
     const question = `The order of everybody is made with the value ${beacon}, for good. It must be that of ${at('beacon-round').textContent}.`;
     if (!await confirmed(question, 'Make the order', 'Not yet')) return;
-    await configure({ beacon }, 'The order is made with this value.');
-    at('new-beacon').value = '';
+    if (await configure({ beacon }, 'The order is made with this value.')) at('new-beacon').value = '';
 });
 
 at('clear').addEventListener('click', async () => {

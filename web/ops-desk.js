@@ -34,6 +34,11 @@ class Refused extends Error {
     get isSignedOut() {
         return this.code === 'unauthenticated';
     }
+
+    /** Whether it may have been done all the same. */
+    get isUnsure() {
+        return this.code === 'outcome-unknown';
+    }
 }
 
 /** Asks the server; `options` may have a `method` and a `body`. */
@@ -45,7 +50,7 @@ export async function ask(path, { method = 'GET', body } = {}) {
         request.body = JSON.stringify(body);
     }
     const answer = await fetch(path, request).catch(() => {
-        throw new Error('the server does not answer');
+        throw Object.assign(new Error('the server does not answer'), { isUnsure: method !== 'GET' });
     });
     const said = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Refused(answer.status, said);
@@ -60,18 +65,21 @@ export const door = { leave: () => {} };
  *
  * @param {string} where  the id of the place for that sentence
  * @param {() => Promise<string>} work  gives the sentence; "" if what was shown is enough
+ * @returns {Promise<boolean>} whether it was done
  */
 export async function attempt(where, work) {
     at(where).classList.remove('failed');
     set(where, 'One moment …');
     try {
         set(where, await work());
+        return true;
     } catch (error) {
         if (error.isSignedOut) {
             door.leave('The token is not accepted any more.');
-            return;
+            return false;
         }
         at(where).classList.add('failed');
-        set(where, `Not done: ${error.message}.`);
+        set(where, `${error.isUnsure ? 'Perhaps done' : 'Not done'}: ${error.message}.`);
+        return false;
     }
 }

@@ -21,7 +21,8 @@ Returns
   {"configured", {setting, value, ...}}
      the settings as they are now, in the order of ARGV; "" if there is none
   {"never_open", opens_at_ms, closes_at_ms}
-     nothing changed: with a change of one of the two, the sale would end before it opens, or then
+     nothing changed: with a change of one of the two, the sale would end before it opens, or then;
+     to end it now is taken at any time, because a sale may be called off before it opens
   {"not_awaited", why}
      nothing changed: no draw waits for a beacon's value; why: "no_round" if there is none that is
      bound to a round, "not_frozen" if it is too early, "drawn" if the draw has another value
@@ -40,18 +41,19 @@ local CONFIGURED = { opens_at = ARGV[2], closes_at = ARGV[3] }
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local given, before, after = {}, {}, {}
+local given, before, after, is_called_off = {}, {}, {}, false
 for i = FIRST_SETTING, #ARGV, 2 do
   local setting, value = ARGV[i], ARGV[i + 1]
   local kept = redis.call('HGET', settings, setting) or ''
   if value == 'now' and CONFIGURED[setting] then
+    is_called_off = is_called_off or setting == 'closes_at'
     local moment = tonumber(kept)
     value = moment and moment > 0 and moment <= now_ms and kept or string.format('%.0f', now_ms)
   end
   given[#given + 1], before[setting], after[setting] = setting, kept, value
 end
 
-if after.opens_at or after.closes_at then
+if after.opens_at or (after.closes_at and not is_called_off) then
   -- What is no moment counts as not set.
   local function moment_ms(setting)
     local text = after[setting] or redis.call('HGET', settings, setting) or ''

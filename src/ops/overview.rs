@@ -136,7 +136,9 @@ impl Overview {
         let (facts, stats) =
             tokio::join!(self.queue.facts(concert), self.redis.hash(&concert.keys.stats));
         let (facts, stats) = (facts?, stats.map_err(QueueError::read)?);
-        let waiting_draw = facts.draw.as_ref().filter(|draw| draw.frozen.is_some());
+        // Of people of whom none waits, nobody needs the order.
+        let is_awaited = facts.is_in_draw();
+        let waiting_draw = facts.draw.as_ref().filter(|draw| is_awaited && draw.frozen.is_some());
         let beacon_awaited = waiting_draw
             .filter(|draw| draw.drawn().is_none())
             .and_then(|draw| draw.seal.terms.round.clone());

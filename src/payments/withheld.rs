@@ -26,7 +26,8 @@ impl Payments {
     ) -> Result<u64, RecoveryError> {
         let there = seats::withheld_in(&self.0.redis, concert, date).await?;
         let mut missing = seats::noted_as_withheld(&self.0.db, concert.id, date).await?;
-        missing.retain(|seat| there.binary_search(seat).is_err());
+        // The catalogue may have fewer seats than it had.
+        missing.retain(|seat| *seat <= concert.seats && there.binary_search(seat).is_err());
         let mut again = 0;
         for seats in missing.chunks(SeatsOrder::SEATS_MAX) {
             let call = RewithholdSeats { concert, date, lock, id: Uuid::new_v4(), seats };

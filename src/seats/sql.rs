@@ -1,17 +1,23 @@
 //! PostgreSQL's word on seats: which of them were ever sold, and which are withheld.
 
+use std::time::Duration;
+
 use chrono::NaiveDate;
 use futures::FutureExt;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::postgres::{PgError, Statement, pool};
+use crate::postgres::{PgClock, PgError, Statement, pool};
 use crate::words::{ConcertDate, ConcertId, SeatNumber};
 
 pub(super) static EVER_SOLD: Statement = Statement::new("ever_sold");
 pub(super) static NOTE_WITHHELD: Statement = Statement::new("note_withheld");
 pub(super) static FORGET_WITHHELD: Statement = Statement::new("forget_withheld");
 pub(super) static NOTED_AS_WITHHELD: Statement = Statement::new("noted_as_withheld");
+
+/// How long a change of what is withheld may act after it was sent. A copy that the network holds
+/// up for longer changes nothing: the opposite may have been done meanwhile.
+const CHANGE_MAX: Duration = Duration::from_secs(10);
 
 /// A seat of a date of a concert.
 pub type SeatKey = (ConcertId, ConcertDate, SeatNumber);
@@ -76,17 +82,19 @@ pub async fn note_withheld(
     seats: &[SeatNumber],
 ) -> Result<(), PgError> {
     let seats: Vec<i32> = seats.iter().map(|seat| narrow(seat.get())).collect();
+    let deadline = PgClock::new(database.clone()).after(CHANGE_MAX).await?;
     change(database, &NOTE_WITHHELD, move |connection| {
         let seats = seats.clone();
         async move {
             sqlx::query!(
                 "insert into withheld_seats (concert_id, concert_date, seat_number, withheld_at)
             select $1, $2, seat_number, clock_timestamp()
-            from unnest($3::integer[]) as seat_number
+            from onsale_check_deadline($4), unnest($3::integer[]) as seat_number
             on conflict do nothing",
                 narrow(concert.get()),
                 date,
                 &seats,
+                deadline,
             )
             .execute(connection)
             .await
@@ -105,15 +113,17 @@ pub async fn forget_withheld(
     seats: &[SeatNumber],
 ) -> Result<(), PgError> {
     let seats: Vec<i32> = seats.iter().map(|seat| narrow(seat.get())).collect();
+    let deadline = PgClock::new(database.clone()).after(CHANGE_MAX).await?;
     change(database, &FORGET_WITHHELD, move |connection| {
         let seats = seats.clone();
         async move {
             sqlx::query!(
-                "delete from withheld_seats
+                "delete from withheld_seats using onsale_check_deadline($4)
             where concert_id = $1 and concert_date = $2 and seat_number = any($3)",
                 narrow(concert.get()),
                 date,
                 &seats,
+                deadline,
             )
             .execute(connection)
             .await

@@ -51,18 +51,22 @@ impl Seats {
         selection: &SeatSelection,
         request: &str,
     ) -> Result<Vec<SeatNumber>, SeatsError> {
+        if let Some(seat) = selection.beyond(concert.seats) {
+            return Err(SeatsError::UnknownSeat { seat, last: concert.seats });
+        }
         let (seats, order) = (self.clone(), self.order(concert, date, selection, request)?);
         let done = tokio::spawn(async move { seats.withhold_and_note(order).await });
         done.await.map_err(SeatsError::Interrupted)?
     }
 
-    /// Gives those of `selection` that are withheld back to the sale; answers which, ascending.
+    /// Gives those of `selection` that are withheld back to the sale; answers which, ascending. A seat
+    /// that the catalogue has no longer may be one of them.
     ///
     /// Runs to its end even when this future is dropped.
     ///
     /// # Errors
     ///
-    /// An unknown date or seat; a store that does not answer.
+    /// An unknown date; a store that does not answer.
     pub async fn give_back_withheld(
         &self,
         concert: &Arc<Concert>,
@@ -104,9 +108,6 @@ impl Seats {
     ) -> Result<Order, SeatsError> {
         if !concert.has_date(date) {
             return Err(SeatsError::unknown_date(date));
-        }
-        if let Some(seat) = selection.beyond(concert.seats) {
-            return Err(SeatsError::UnknownSeat { seat, last: concert.seats });
         }
         let mut seats = selection.seats().to_vec();
         seats.sort_unstable();

@@ -220,11 +220,19 @@ async fn a_sale_that_would_end_before_it_opens_is_refused_in_every_combination()
         let after = server.bearing(TOKEN).get("/admin/concerts").await.expect(200).body;
         assert_eq!(after["concerts"][0], before["concerts"][0], "nothing changed");
     }
-    // Before the opening a sale cannot be ended now, and what is refused in part is refused.
-    let body = json!({"concertId": first.id, "closesAt": "now", "batch": 7});
+    // What is refused in part is refused.
+    let body = json!({"concertId": first.id, "closesAt": at(5), "batch": 7});
     assert_eq!(configure(&server, body).await.refusal(), (422, "out-of-range"));
     let mut redis = RawRedis::shared().await;
     assert_eq!(redis.say(&format!("EXISTS {}", first.keys.settings)).await.int(), 0);
+    // A sale may be called off before it opens.
+    change(first, None, now()).await.expect(200);
+    let late = server.request("POST", "/user/token").json(&json!({"concertId": first.id}));
+    let closed = || async {
+        server.answer(late.try_clone().expect("a plain body")).await.refusal() == (409, "closed")
+    };
+    eventually("nobody gets a place", closed).await;
+    change(first, None, null()).await.expect(200);
     // Without an opening every end is later.
     change(second, None, now()).await.expect(200);
     // It ended before now: opened anew it needs another end.

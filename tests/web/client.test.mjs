@@ -99,6 +99,22 @@ test('another amount is another charge, after what came of the first is known', 
     assert.equal(await page().unsureCharge(), 300);
 });
 
+test('a charge that is answered late does not forget the charge of another page', async () => {
+    const { wallet, page } = stage();
+    let answer;
+    const late = new Promise((resolve) => {
+        answer = resolve;
+    });
+    wallet.next = [[true, () => late]];
+    const first = page().charge(1000);
+    while (wallet.keys.length === 0) await new Promise(setImmediate);
+    wallet.next = [[true, null], [true, LOST]];
+    await assert.rejects(page().charge(500), fails('unreachable'));
+    answer(Response.json({ balance: 1000 }));
+    assert.equal(await first, 1000);
+    assert.equal(await page().unsureCharge(), 500);
+});
+
 test('what nobody can know is no end of a charge, and what is known is', async () => {
     for (const refusal of [EXPIRED, LIMITED, AWAY]) {
         const { wallet, page } = stage();

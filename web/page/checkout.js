@@ -75,7 +75,9 @@ export async function settled(stage) {
     for (let amount = await sale.unsureCharge(); amount !== null; amount = await sale.unsureCharge()) {
         stage.say(words().checkout.unsure(money(amount)));
         try {
-            const balance = await sale.settleCharge({ signal });
+            await sale.settleCharge({ signal });
+            // What a charge is answered again is the balance of that moment.
+            const balance = await sale.balance({ signal });
             stage.say('');
             stage.tell(words().checkout.charged(money(balance)));
         } catch (error) {

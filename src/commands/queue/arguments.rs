@@ -105,8 +105,9 @@ fn about_people(command: clap::Command) -> clap::Command {
 fn some_seats(name: &'static str, about: &'static str) -> clap::Command {
     let date = Arg::new("date").long("date").value_name("DATE").required(true);
     let seats = Arg::new("seats").long("seats").value_name("SEATS").required(true);
-    clap::Command::new(name)
-        .about(about)
-        .arg(date.help("Of which date, YYYY-MM-DD"))
-        .arg(seats.value_parser(SeatList::parse).help("Which: 1,2,10-20; at most 200 at a time"))
+    clap::Command::new(name).about(about).arg(date.help("Of which date, YYYY-MM-DD")).arg(
+        seats
+            .value_parser(SeatList::parse)
+            .help("Which: 1,2,10-20; at most 200 at a time, holds of people 20"),
+    )
 }

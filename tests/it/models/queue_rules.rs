@@ -103,10 +103,12 @@ impl Model {
         let mut set = self.settings.clone();
         let mut set_in = self.moments_set_in.clone();
         self.configures += 1;
+        let mut is_called_off = false;
         for (setting, value) in changes {
             let mut after = setting_text(setting, *value).unwrap_or_default();
             let before = self.settings.get(*setting).cloned().unwrap_or_default();
             if after == "now" {
+                is_called_off |= *setting == "closes_at";
                 let has_passed = before != "0" && self.has_passed(&before) == Some(true);
                 if !has_passed {
                     set_in.insert(setting, self.configures);
@@ -116,7 +118,7 @@ impl Model {
             set.insert((*setting).to_owned(), after);
         }
         let names = |name: &str| changes.iter().any(|(setting, _)| *setting == name);
-        if names("opens_at") || names("closes_at") {
+        if names("opens_at") || (names("closes_at") && !is_called_off) {
             let order = |name: &'static str| {
                 let text = set.get(name).map_or("", String::as_str);
                 moment_order(text, set_in.get(name).copied().unwrap_or(0))

@@ -58,7 +58,7 @@ export default {
         prequeueKeep: 'You need not do anything: you are in, and the line starts by itself.',
         soldOut: 'Everything is sold',
         heldSeats: (count, shown) => `${shown} ${some(count, 'seat is', 'seats are')} only held by others. If one comes back, the line goes on and you are still in it.`,
-        noneHeld: 'No seat is held any more, so none will come back. We are sorry.',
+        noneHeld: 'No seat is held any more. We are sorry.',
     },
     seats: {
         title: 'It is your turn',
@@ -114,7 +114,7 @@ export default {
         again: 'Buy more',
     },
     ended: {
-        lapsed: ['Your place is gone', 'It is no longer live: nobody came when it was its turn, its time ran out, or the line was started anew. What you did not pay for is free again, and nothing was charged. You may join the line again.'],
+        lapsed: ['Your place is gone', 'It is no longer live: nobody came when it was its turn, its time ran out, or the line was started anew. What you did not pay for is free again. You may join the line again.'],
         left: ['You have left the line', 'Your place, and what you held, is free for others.'],
         soldOut: ['Everything is sold', 'There is no seat left to wait for.'],
         closed: ['The sale is over', 'Nobody is let in any more.'],
