@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::plain::{self, REMOVED, Refused, Said};
 use crate::http::problem::{Code, Problem};
 use crate::http::{FieldSpec, Fields, FromFields, Kind};
-use crate::ops::controls::{AuditRequest, ConfigureRequest};
+use crate::ops::controls::ConfigureRequest;
+use crate::ops::requests::OneConcert;
 use crate::payments::routes::{ChargeRequest, ReservationsRequest, UserRequest};
 use crate::queue::routes::{JoinRequest, TokenRequest};
 use crate::seats::routes::{DatesRequest, ReleaseRequest, ReserveRequest, SeatsRequest};
@@ -55,7 +56,7 @@ fn holds(query: Option<&str>, body: &[u8]) {
     is_an_input_or_a_4xx::<UserRequest>(query, body);
     is_an_input_or_a_4xx::<ReservationsRequest>(query, body);
     is_an_input_or_a_4xx::<ConfigureRequest>(query, body);
-    is_an_input_or_a_4xx::<AuditRequest>(query, body);
+    is_an_input_or_a_4xx::<OneConcert>(query, body);
     is_an_input_or_a_4xx::<()>(query, body);
 }
 

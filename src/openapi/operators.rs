@@ -40,9 +40,9 @@ pub(super) fn steering() -> Vec<Operation> {
 
 /// What is about people, their holds, and what was done.
 fn about_people() -> Vec<Operation> {
-    use ops::controls::{AuditRequest, AuditView, ClearRequest, ClearedView};
-    use ops::controls::{ReleaseHoldsRequest, ReleasedHoldsView};
+    use ops::controls::{AuditView, ClearedView, ReleaseHoldsRequest};
     use ops::people::{PersonRequest, PersonView};
+    use ops::requests::{OneConcert, SeatsView};
     vec![
         Operation::new(
             HttpMethod::Delete,
@@ -51,7 +51,7 @@ fn about_people() -> Vec<Operation> {
             "Take everybody's place who waits; whoever is active goes on",
         )
         .operators_only()
-        .query::<ClearRequest>()
+        .query::<OneConcert>()
         .answers::<ClearedView>(200, "Whoever comes next stands in a new line.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady])
         .refuses(&[Code::OutcomeUnknown]),
@@ -63,7 +63,7 @@ fn about_people() -> Vec<Operation> {
         )
         .operators_only()
         .query::<ReleaseHoldsRequest>()
-        .answers::<ReleasedHoldsView>(200, "The seats that somebody held; they are free again.")
+        .answers::<SeatsView>(200, "The seats that somebody held; they are free again.")
         .refuses(&[Code::UnknownConcert, Code::UnknownDate, Code::UnknownSeat])
         .refuses(&[Code::PaymentInProgress, Code::RedisUnavailable, Code::NotReady])
         .refuses(&[Code::OutcomeUnknown]),
@@ -85,7 +85,7 @@ fn about_people() -> Vec<Operation> {
             "What operators did, the newest first",
         )
         .operators_only()
-        .query::<AuditRequest>()
+        .query::<OneConcert>()
         .answers::<AuditView>(200, "At most 100 things.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
     ]
@@ -93,14 +93,15 @@ fn about_people() -> Vec<Operation> {
 
 /// What operators keep out of the sale.
 pub(super) fn withholding() -> Vec<Operation> {
-    use ops::withheld::{SeatsView, WithheldRequest, WithheldView, WithholdRequest};
+    use ops::requests::{OneConcert, SeatsView};
+    use ops::withheld::{WithheldView, WithholdRequest};
     let refusals = [Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady];
     let unknown = [Code::UnknownDate, Code::UnknownSeat, Code::OutcomeUnknown];
     let path = "/admin/withheld";
     vec![
         Operation::new(HttpMethod::Get, path, "list_withheld", "The seats held back from sale")
             .operators_only()
-            .query::<WithheldRequest>()
+            .query::<OneConcert>()
             .answers::<WithheldView>(200, "The dates that have some.")
             .refuses(&refusals),
         Operation::new(
@@ -125,8 +126,7 @@ pub(super) fn withholding() -> Vec<Operation> {
         .query::<WithholdRequest>()
         .answers::<SeatsView>(200, "Those that were withheld.")
         .refuses(&refusals)
-        .refuses(&unknown)
-        .refuses(&[Code::DatabaseUnavailable]),
+        .refuses(&[Code::UnknownDate, Code::OutcomeUnknown, Code::DatabaseUnavailable]),
     ]
 }
 

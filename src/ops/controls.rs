@@ -1,7 +1,5 @@
 //! What operators do while a sale goes, and the notes of it.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
@@ -9,16 +7,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Operator;
+use super::requests::{OneConcert, SeatsView, SomeSeats, asked_by, concert_of};
 use crate::app::AppState;
-use crate::concerts::Concert;
 use crate::http::answer::Json;
-use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody, context};
+use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody};
 use crate::queue::audit::AuditEntry;
 use crate::queue::{
     BeaconValue, Change, Message, MessageFault, Moment, QueueError, SettingsChange,
 };
 use crate::seats::SeatSelection;
-use crate::words::{ConcertDate, ConcertId, OutOfRange, SeatNumber};
+use crate::words::{ConcertId, OutOfRange};
 
 /// The input of `PATCH /admin/concerts`; a setting that is `null` is removed (RFC 7396).
 #[derive(Debug)]
@@ -147,20 +145,6 @@ pub async fn configure_concert(
     Ok(Json(now).into_response())
 }
 
-/// The input of `DELETE /admin/waiting`.
-#[derive(Debug)]
-pub struct ClearRequest {
-    concert: ConcertId,
-}
-
-impl FromFields for ClearRequest {
-    const FIELDS: &'static [FieldSpec] = &[FieldSpec::required("concertId", Kind::Integer)];
-
-    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self { concert: fields.number("concertId")? })
-    }
-}
-
 /// A line that was cleared.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -179,7 +163,7 @@ pub(crate) struct ClearedView {
 pub async fn clear_line(
     _: Operator,
     State(app): State<AppState>,
-    QueryOrBody(request): QueryOrBody<ClearRequest>,
+    QueryOrBody(request): QueryOrBody<OneConcert>,
 ) -> Result<Response, Problem> {
     let concert = concert_of(&app, request.concert)?;
     let asked_by = asked_by();
@@ -189,41 +173,7 @@ pub async fn clear_line(
 }
 
 /// The input of `DELETE /admin/holds`.
-#[derive(Debug)]
-pub struct ReleaseHoldsRequest {
-    concert: ConcertId,
-    date: ConcertDate,
-    seats: SeatSelection,
-}
-
-impl FromFields for ReleaseHoldsRequest {
-    const FIELDS: &'static [FieldSpec] = &[
-        FieldSpec::required("concertId", Kind::Integer),
-        FieldSpec::required("concertDate", Kind::Date),
-        FieldSpec::required("seatNumbers", Kind::IntegerList(SeatSelection::SEATS_MAX)),
-    ];
-
-    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        let missing = |name: &str| Problem::bad_request(format!("{name} is missing"));
-        let seats = fields.numbers("seatNumbers")?.ok_or_else(|| missing("seatNumbers"))?;
-        Ok(Self {
-            concert: fields.number("concertId")?,
-            date: fields.date("concertDate").ok_or_else(|| missing("concertDate"))?,
-            seats: SeatSelection::new(seats, SeatSelection::SEATS_MAX)?,
-        })
-    }
-}
-
-/// Seats whose holds an operator released.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ReleasedHoldsView {
-    concert_id: ConcertId,
-    #[schema(value_type = chrono::NaiveDate)]
-    concert_date: ConcertDate,
-    /// Those that somebody held, in the order asked.
-    seat_numbers: Vec<SeatNumber>,
-}
+pub type ReleaseHoldsRequest = SomeSeats<{ SeatSelection::SEATS_MAX }>;
 
 /// `DELETE /admin/holds`: gives people's holds of seats back, whoever has them; they keep their
 /// places in line. Seats that are held back from sale stay so.
@@ -237,36 +187,13 @@ pub async fn release_holds(
     State(app): State<AppState>,
     QueryOrBody(request): QueryOrBody<ReleaseHoldsRequest>,
 ) -> Result<Response, Problem> {
-    let ReleaseHoldsRequest { concert: concert_id, date: concert_date, seats } = request;
+    let SomeSeats { concert: concert_id, date: concert_date, seats } = request;
     let concert = concert_of(&app, concert_id)?;
     let asked_by = asked_by();
     let seat_numbers = app.seats.release_holds(&concert, concert_date, &seats, &asked_by).await?;
     tracing::info!(request_id = asked_by, concert = %concert_id, date = %concert_date,
         seats = ?seat_numbers, "released holds");
-    Ok(Json(ReleasedHoldsView { concert_id, concert_date, seat_numbers }).into_response())
-}
-
-fn concert_of(app: &AppState, id: ConcertId) -> Result<Arc<Concert>, QueueError> {
-    app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })
-}
-
-/// The request in the notes.
-fn asked_by() -> String {
-    context::request_id().map(|id| id.to_string()).unwrap_or_default()
-}
-
-/// The input of `GET /admin/audit`.
-#[derive(Debug)]
-pub struct AuditRequest {
-    concert: ConcertId,
-}
-
-impl FromFields for AuditRequest {
-    const FIELDS: &'static [FieldSpec] = &[FieldSpec::required("concertId", Kind::Integer)];
-
-    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self { concert: fields.number("concertId")? })
-    }
+    Ok(Json(SeatsView { concert_id, concert_date, seat_numbers }).into_response())
 }
 
 /// What operators did, the newest first.
@@ -283,7 +210,7 @@ pub(crate) struct AuditView {
 pub async fn list_changes(
     _: Operator,
     State(app): State<AppState>,
-    QueryOrBody(request): QueryOrBody<AuditRequest>,
+    QueryOrBody(request): QueryOrBody<OneConcert>,
 ) -> Result<Response, Problem> {
     let concert = concert_of(&app, request.concert)?;
     let entries = app.queue.changes(&concert).await?;

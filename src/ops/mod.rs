@@ -8,6 +8,7 @@ pub mod operators;
 pub mod overview;
 pub mod people;
 pub mod readiness;
+pub mod requests;
 pub mod routes;
 pub mod samples;
 pub mod scripts;

@@ -1,63 +1,21 @@
 //! Seats that operators hold back from sale: `/admin/withheld`.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Operator;
+use super::requests::{OneConcert, SeatsView, SomeSeats, asked_by, concert_of};
 use crate::app::AppState;
 use crate::concerts::Concert;
 use crate::http::answer::Json;
-use crate::http::{FieldSpec, Fields, FromFields, JsonBody, Kind, Problem, QueryOrBody, context};
-use crate::queue::QueueError;
-use crate::seats::SeatSelection;
+use crate::http::{JsonBody, Problem, QueryOrBody};
 use crate::seats::scripts::SeatsOrder;
 use crate::words::{ConcertDate, ConcertId, SeatNumber};
 
-/// The input of `GET /admin/withheld`.
-#[derive(Debug)]
-pub struct WithheldRequest {
-    concert: ConcertId,
-}
-
-impl FromFields for WithheldRequest {
-    const FIELDS: &'static [FieldSpec] = &[FieldSpec::required("concertId", Kind::Integer)];
-
-    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        Ok(Self { concert: fields.number("concertId")? })
-    }
-}
-
-/// The input of `POST` and `DELETE /admin/withheld`: some seats of one date.
-#[derive(Debug)]
-pub struct WithholdRequest {
-    concert: ConcertId,
-    date: ConcertDate,
-    seats: SeatSelection,
-}
-
-impl FromFields for WithholdRequest {
-    const FIELDS: &'static [FieldSpec] = &[
-        FieldSpec::required("concertId", Kind::Integer),
-        FieldSpec::required("concertDate", Kind::Date),
-        FieldSpec::required("seatNumbers", Kind::IntegerList(SeatsOrder::SEATS_MAX)),
-    ];
-
-    fn from_fields(fields: &Fields) -> Result<Self, Problem> {
-        let concert = fields.number("concertId")?;
-        let seats = fields.numbers("seatNumbers")?.unwrap_or_default();
-        Ok(Self {
-            concert,
-            date: fields
-                .date("concertDate")
-                .ok_or_else(|| Problem::bad_request("concertDate is missing"))?,
-            seats: SeatSelection::new(seats, SeatsOrder::SEATS_MAX)?,
-        })
-    }
-}
+/// The input of `POST` and `DELETE /admin/withheld`.
+pub type WithholdRequest = SomeSeats<{ SeatsOrder::SEATS_MAX }>;
 
 /// What is withheld of a concert.
 #[derive(Serialize, ToSchema)]
@@ -78,17 +36,6 @@ pub(crate) struct WithheldDateView {
     seat_numbers: Vec<SeatNumber>,
 }
 
-/// Seats of one date of a concert.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SeatsView {
-    concert_id: ConcertId,
-    #[schema(value_type = chrono::NaiveDate)]
-    concert_date: ConcertDate,
-    /// Ascending.
-    seat_numbers: Vec<SeatNumber>,
-}
-
 /// `GET /admin/withheld`: the seats that are held back from sale.
 ///
 /// Answers 200; 401 `unauthenticated` without the operators' token, 404 `unknown-concert`, 503 while
@@ -96,7 +43,7 @@ pub(crate) struct SeatsView {
 pub async fn list_withheld(
     _: Operator,
     State(app): State<AppState>,
-    QueryOrBody(request): QueryOrBody<WithheldRequest>,
+    QueryOrBody(request): QueryOrBody<OneConcert>,
 ) -> Result<Response, Problem> {
     let concert = concert_of(&app, request.concert)?;
     let dates = app.seats.withheld(&concert).await?;
@@ -117,7 +64,7 @@ pub async fn withhold_seats(
     State(app): State<AppState>,
     JsonBody(request): JsonBody<WithholdRequest>,
 ) -> Result<Response, Problem> {
-    let WithholdRequest { concert, date, seats } = request;
+    let SomeSeats { concert, date, seats } = request;
     let concert = concert_of(&app, concert)?;
     let asked_by = asked_by();
     let withheld = app.seats.withhold(&concert, date, &seats, &asked_by).await?;
@@ -128,14 +75,14 @@ pub async fn withhold_seats(
 /// `DELETE /admin/withheld`: gives withheld seats of one date back to the sale.
 ///
 /// Answers 200 with those that were withheld; 401 `unauthenticated` without the operators' token, 404
-/// `unknown-concert`, `unknown-date`, `unknown-seat`, 422 for other than 1 to 200 seats, 503 when a
+/// `unknown-concert`, `unknown-date`, 422 for other than 1 to 200 seats, 503 when a
 /// store does not answer (`outcome-unknown`: the seats may be withheld still; repeat it).
 pub async fn give_seats_back(
     _: Operator,
     State(app): State<AppState>,
     QueryOrBody(request): QueryOrBody<WithholdRequest>,
 ) -> Result<Response, Problem> {
-    let WithholdRequest { concert, date, seats } = request;
+    let SomeSeats { concert, date, seats } = request;
     let concert = concert_of(&app, concert)?;
     let asked_by = asked_by();
     let back = app.seats.give_back_withheld(&concert, date, &seats, &asked_by).await?;
@@ -145,12 +92,4 @@ pub async fn give_seats_back(
 
 fn view(concert: &Concert, concert_date: ConcertDate, seat_numbers: Vec<SeatNumber>) -> Response {
     Json(SeatsView { concert_id: concert.id, concert_date, seat_numbers }).into_response()
-}
-
-fn asked_by() -> String {
-    context::request_id().map(|id| id.to_string()).unwrap_or_default()
-}
-
-fn concert_of(app: &AppState, id: ConcertId) -> Result<Arc<Concert>, QueueError> {
-    app.concerts.get(id).ok_or(QueueError::UnknownConcert { concert: id })
 }
