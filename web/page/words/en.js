@@ -134,6 +134,7 @@ export default {
         'not-yours': () => 'This belongs to somebody else.',
         'wrong-concert': () => 'Your place is in the line of another concert.',
         'not-found': () => 'The server does not know this any more. Please reload the page.',
+        'beacon-not-awaited': () => 'No draw waits for this value.',
         'unknown-concert': () => 'This concert is not on sale here any more.',
         'unknown-date': () => 'This date is not on sale any more. Please choose another one.',
         'unknown-seat': () => 'There is no such seat.',

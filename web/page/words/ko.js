@@ -133,6 +133,7 @@ export default {
         'not-yours': () => '다른 사람의 것입니다.',
         'wrong-concert': () => '다른 공연의 순번입니다.',
         'not-found': () => '서버가 더는 알지 못하는 것입니다. 페이지를 새로 고쳐 주세요.',
+        'beacon-not-awaited': () => '이 값을 기다리는 추첨이 없습니다.',
         'unknown-concert': () => '이 공연은 더는 여기에서 팔지 않습니다.',
         'unknown-date': () => '이 날짜는 더는 팔지 않습니다. 다른 날짜를 골라 주세요.',
         'unknown-seat': () => '그런 좌석은 없습니다.',
