@@ -1,9 +1,11 @@
+#!lua flags=allow-oom
 --[[
 payments/finish: makes Redis agree with one payment that PostgreSQL has committed.
 
 Why a script: a seat must never be free between "no longer held" and "sold", and the token must not
 be usable after its purchase. It asks nobody's leave: PostgreSQL has decided. So it needs no active
-token, no epoch and no hold, and is repeated whenever Redis may have lost it.
+token, no epoch and no hold, and is repeated whenever Redis may have lost it. It runs without memory,
+too: it frees more than it takes, and a seat whose hold ends before it is marked sold would be shown.
 
 KEYS
   [1] token    string  removed

@@ -170,11 +170,16 @@ async fn a_redis_without_memory_refuses_what_writes_and_answers_polls() {
     sale.deployment = sale.deployment.clone().with("capacity", "2");
     sale.server = sale.deployment.start().await;
     let (server, concert) = (&sale.server, &sale.concert);
+    let owner = server.admitted(concert, 4).await;
+    server.charge(&owner, 4, 1000).await;
+    server.reserve(&owner, concert, 4, 5).await.expect(201);
+    server.pay(&owner, 4).await.expect(200);
     let (first, second) = (server.admitted(concert, 1).await, server.admitted(concert, 2).await);
     server.charge(&first, 1, 1000).await;
     server.reserve(&first, concert, 1, 3).await.expect(201);
     let waiting = server.join(concert, 3).await;
     let mut raw = sale.raw().await;
+    raw.say(&format!("SETBIT {} 5 0", concert.keys.sold(concert.dates[0]))).await;
     raw.say("CONFIG SET maxmemory 1mb").await;
 
     let poll = server.get_as(&waiting, "/user/token/status").await.expect(200);
@@ -197,6 +202,17 @@ async fn a_redis_without_memory_refuses_what_writes_and_answers_polls() {
         }
         println!("out of memory: {shown} took {elapsed:?}");
     }
+    // What was paid is marked as sold all the same: a hold would end before there is memory again.
+    let database = sale.deployment.database().await;
+    let sold = concert.keys.sold(concert.dates[0]);
+    let forget = "update payments set redis_synced_at = null where concert_id = $1";
+    let forgotten = sqlx::query(forget).bind(i64::from(concert.id.get())).execute(&database).await;
+    assert_eq!(forgotten.expect("PostgreSQL").rows_affected(), 1);
+    let marked = || async {
+        let mut raw = sale.raw().await;
+        raw.say(&format!("GETBIT {sold} 5")).await.int() == 1
+    };
+    eventually("what was paid is marked as sold", marked).await;
     // Paying needs no memory to speak of: who holds a seat may buy it.
     let paid = server.pay(&first, 1).await;
     assert!(matches!(paid.status, 200 | 503), "{paid:?}");
