@@ -42,7 +42,7 @@ local COUNTERS = {
 }
 
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local time = redis.call('TIME')

@@ -90,7 +90,7 @@ redis.call('ZREMRANGEBYSCORE', paying, '-inf', now_ms)
 redis.call('ZADD', paying, now_ms + lease_ms, attempt)
 local keep_until_ms = math.max(expiry_ms, now_ms + lease_ms)
 if redis.call('PEXPIRETIME', paying) < keep_until_ms then
-  redis.call('PEXPIREAT', paying, string.format('%.0f', keep_until_ms))
+  redis.call('PEXPIREAT', paying, string.format('%d', keep_until_ms))
 end
 local answer = { 'begun', #found }
 for _, hold in ipairs(found) do

@@ -39,7 +39,7 @@ local FIRST_DATE, NEVER = 10, '253402300799999'
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local after_now = '(' .. string.format('%.0f', now_ms)
+local after_now = '(' .. string.format('%d', now_ms)
 local sold_seats, held_seats, withheld_seats = 0, 0, 0
 for i = FIRST_DATE, #KEYS, 2 do
   sold_seats = sold_seats + redis.call('BITCOUNT', KEYS[i])

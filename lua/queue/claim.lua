@@ -31,7 +31,7 @@ local place, user = ARGV[1], ARGV[2]
 local active_ttl_ms, session_max_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -48,7 +48,7 @@ for i = FIRST_SETTING, #ARGV, 2 do
   if value == 'now' and CONFIGURED[setting] then
     is_called_off = is_called_off or setting == 'closes_at'
     local moment = tonumber(kept)
-    value = moment and moment > 0 and moment <= now_ms and kept or string.format('%.0f', now_ms)
+    value = moment and moment > 0 and moment <= now_ms and kept or string.format('%d', now_ms)
   end
   given[#given + 1], before[setting], after[setting] = setting, kept, value
 end
@@ -62,7 +62,7 @@ if after.opens_at or (after.closes_at and not is_called_off) then
   end
   local opens_at_ms, closes_at_ms = moment_ms('opens_at'), moment_ms('closes_at')
   if closes_at_ms > 0 and closes_at_ms <= opens_at_ms then
-    return { 'never_open', string.format('%.0f', opens_at_ms), string.format('%.0f', closes_at_ms) }
+    return { 'never_open', string.format('%d', opens_at_ms), string.format('%d', closes_at_ms) }
   end
 end
 if after.beacon and after.beacon ~= '' then

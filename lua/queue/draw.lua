@@ -44,7 +44,7 @@ if not last or redis.call('GET', run) ~= turn or redis.call('EXISTS', epoch) == 
 end
 
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -58,7 +58,7 @@ if not is_settled or redis.call('GET', epoch) ~= epoch_expected then
 end
 
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -103,18 +103,10 @@ for i, user in ipairs(named) do
   end
 end
 
--- The next place in decimal. Only its low digits are formatted each time: it is a double of up to 16
--- digits, whose own formatting would cost more than all the rest of an arrival.
-local LOW = 1000000
-local high, low = math.floor(last / LOW), last % LOW
-local high_digits = digits(high)
+local newest = last
 local function next_place()
-  low = low + 1
-  if low == LOW then
-    high, low = high + 1, 0
-    high_digits = digits(high)
-  end
-  return high > 0 and high_digits .. string.format('%06d', low) or string.format('%d', low)
+  newest = newest + 1
+  return digits(newest)
 end
 
 local before = redis.call('ZCARD', waiting)

@@ -55,7 +55,7 @@ if member then
   end
   local newest = redis.call('ZREVRANGE', dead, 0, 0, 'WITHSCORES')[2] or '0'
   redis.call('ZREM', waiting, member)
-  redis.call('ZADD', dead, string.format('%.0f', tonumber(newest) + 1), place)
+  redis.call('ZADD', dead, string.format('%d', tonumber(newest) + 1), place)
   forget(owner)
   redis.call('HINCRBY', stats, 'left', 1)
   return { 'left', 0 }
@@ -75,7 +75,7 @@ end
 if owner ~= user then
   return { 'other_user' }
 end
-if redis.call('ZCOUNT', paying, '(' .. string.format('%.0f', now_ms), '+inf') > 0 then
+if redis.call('ZCOUNT', paying, '(' .. string.format('%d', now_ms), '+inf') > 0 then
   return { 'paying' }
 end
 

@@ -62,7 +62,7 @@ if string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') ~= ARG
 end
 
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 local function knob(text, otherwise, max)
   local number = text and string.match(text, '^%d+$') and tonumber(text)

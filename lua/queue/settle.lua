@@ -45,7 +45,7 @@ local ERA_S = 1735689600
 
 -- Lua writes large numbers as 1e+14 by itself.
 local function digits(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 local drawn = redis.call('HGET', draw_key, 'id')

@@ -33,9 +33,9 @@ ARGV
 Returns
   {"held", now_ms, date, seat, reservation, price, deadline_ms, ...}
                           every seat is held by this place, in the order asked
-  {"not_ready"} {"token_expired"} {"not_yours"} {"past"} {"paying"}
+  {"not_ready"} {"token_expired"} {"not_yours"} {"unclaimed"} {"past"} {"paying"}
   {"sold", seat} {"taken", seat} {"limit", live_holds} {"session_ending", session_ends_ms}
-                          nothing changed
+                          nothing changed; "unclaimed": queue/claim comes first
 
 A repeat is safe: a seat that this place holds keeps reservation, price and deadline.
 A hold past its deadline is nobody's, swept or not.
@@ -46,8 +46,7 @@ local stats, held, hold, sold, version = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KE
 local place, user, version_id, date, price = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[8]
 local date_ends_ms, hold_ms, hard_extra_ms = tonumber(ARGV[7]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local token_extra_ms, session_max_ms, seats_max = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local FIRST_DATE, FIRST_SEAT = 12, 14
-local DATE_LENGTH = 10
+local FIRST_DATE, FIRST_SEAT, DATE_LENGTH = 12, 14, 10
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -62,6 +61,8 @@ if not token_user or token_ends_ms <= now_ms then
   return { 'token_expired' }
 elseif token_user ~= user then
   return { 'not_yours' }
+elseif claimed == '0' then
+  return { 'unclaimed' }
 elseif now_ms >= date_ends_ms then
   return { 'past' }
 elseif claimed == '2' and redis.call('ZCOUNT', paying, '(' .. now_ms, '+inf') > 0 then
@@ -131,32 +132,31 @@ end
 if #fresh == 0 then
   return answer
 end
+-- As digits: Redis itself takes much longer to write a number of Lua.
+local deadline, hard = string.format('%d', deadline_ms), string.format('%d', hard_ms)
 for _, field in ipairs(stale) do
   redis.call('HDEL', holds, field)
 end
 for _, new in ipairs(fresh) do
-  local record = { new.reservation, place, user, price, string.format('%.0f', hard_ms) }
-  redis.call('ZADD', held, deadline_ms, new.seat)
+  local record = { new.reservation, place, user, price, hard }
+  redis.call('ZADD', held, deadline, new.seat)
   redis.call('HSET', hold, new.seat, table.concat(record, ':'))
   if new.lapsed then
     redis.call('HDEL', hold, 'again:' .. new.seat)
   end
   redis.call('HSET', holds, date .. ':' .. new.seat, new.reservation)
 end
-if #entries == 2 * #stale then
-  -- The key is new, and GT takes a key without an end for one that never ends.
-  redis.call('PEXPIREAT', holds, string.format('%.0f', hard_ms))
-else
-  redis.call('PEXPIREAT', holds, string.format('%.0f', hard_ms), 'GT')
-end
+-- A new key has no end, and GT takes it for one that never ends.
+redis.call('PEXPIREAT', holds, hard, #entries == 2 * #stale and 'NX' or 'GT')
 redis.call('SET', version, version_id)
 redis.call('HINCRBY', stats, 'held', #fresh)
 if lapsed > 0 then
   redis.call('HINCRBY', stats, 'lapsed', lapsed)
 end
 local until_ms = math.max(token_ends_ms, math.min(hard_ms + token_extra_ms, session_ends_ms))
+local token_ends = string.format('%d', until_ms)
 if until_ms > token_ends_ms then
-  redis.call('ZADD', active, 'XX', until_ms, place)
+  redis.call('ZADD', active, 'XX', token_ends, place)
 end
-redis.call('SET', token, user .. ':2:' .. promoted_ms, 'PXAT', string.format('%.0f', until_ms))
+redis.call('SET', token, user .. ':2:' .. promoted_ms, 'PXAT', token_ends)
 return answer

@@ -44,7 +44,7 @@ for i = FIRST_SEAT, #ARGV do
   local ends_ms = tonumber(redis.call('ZSCORE', held, seat) or 0)
   if ends_ms <= now_ms and redis.call('GETBIT', sold, seat) == 0 then
     redis.call('ZADD', held, NEVER, seat)
-    redis.call('HSET', hold, seat, id .. ':0:0:0:' .. string.format('%.0f', NEVER))
+    redis.call('HSET', hold, seat, id .. ':0:0:0:' .. string.format('%d', NEVER))
     redis.call('HDEL', hold, 'again:' .. seat)
     new = new + 1
     lapsed = lapsed + (ends_ms > 0 and 1 or 0)

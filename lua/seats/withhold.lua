@@ -73,7 +73,7 @@ for i, seat in ipairs(fresh) do
     first = nil
   end
   redis.call('ZADD', held, NEVER, seat)
-  redis.call('HSET', hold, seat, id .. ':0:0:0:' .. string.format('%.0f', NEVER))
+  redis.call('HSET', hold, seat, id .. ':0:0:0:' .. string.format('%d', NEVER))
   redis.call('HDEL', hold, 'again:' .. seat)
 end
 redis.call('SET', version, id)

@@ -73,6 +73,12 @@ impl Concert {
         self.dates.binary_search(&date).is_ok()
     }
 
+    /// The date of a concert that is played once.
+    #[must_use]
+    pub fn only_date(&self) -> Option<ConcertDate> {
+        if let [date] = *self.dates { Some(date) } else { None }
+    }
+
     /// Seats of all dates together.
     #[must_use]
     pub fn seats_total(&self) -> u64 {

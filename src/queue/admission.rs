@@ -1,12 +1,12 @@
 //! Who may use the protected routes: the first use of a token claims it and binds it to its user.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::line::Line;
 use super::service::Found;
 use super::token_scripts::{Claim, ClaimOutcome, TokenValue};
-use super::{Queue, QueueError};
+use super::{Board, OnBoard, Queue, QueueError};
 use crate::concerts::Concert;
 use crate::mutant;
 use crate::words::{ConcertId, Place, UserId};
@@ -51,6 +51,21 @@ impl Queue {
             Admission::Active(admitted) => Ok(admitted),
             Admission::Gone { .. } => Err(QueueError::TokenExpired),
         }
+    }
+
+    /// The concert and the place of a genuine token that is not known to wait: whether it is active,
+    /// and whose, is left to a script of the caller that looks at the token's key. None: ask
+    /// [`Self::admit`].
+    pub fn perhaps_admitted(
+        &self,
+        token: &str,
+        concert: Option<ConcertId>,
+    ) -> Result<Option<(Arc<Concert>, Place)>, QueueError> {
+        let (line, own, place) = self.open(token)?;
+        let is_its_own = concert.is_none_or(|concert| concert == own.id);
+        let board = line.known_board(Instant::now());
+        let waits = |board: Arc<Board>| matches!(board.position_of(place), OnBoard::Waiting { .. });
+        Ok((is_its_own && !board.is_some_and(waits)).then_some((own, place)))
     }
 
     /// As [`Self::admit`]; a token that is no longer live is left to the caller to judge.

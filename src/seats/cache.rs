@@ -118,6 +118,14 @@ impl SeatLists {
         seats.iter().find_map(|seat| cached.reading.unfree(*seat))
     }
 
+    /// Whether all of `seats` were free in the newest list that this server has, however old it is.
+    pub fn may_be_free(&self, concert: &Concert, date: ConcertDate, seats: &[SeatNumber]) -> bool {
+        let cached = self.slot(concert.id, date).cached.lock().clone();
+        let is_free =
+            |moment: &Moment| seats.iter().all(|seat| moment.reading.unfree(*seat).is_none());
+        cached.is_none_or(|moment| is_free(&moment))
+    }
+
     /// Reads the list of `date` for [`Self::unfree`], unless it was read just now.
     pub async fn refresh(
         &self,

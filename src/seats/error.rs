@@ -38,9 +38,12 @@ pub enum SeatsError {
     /// The token is not active any more.
     #[error("the token is no longer live")]
     TokenExpired,
-    /// The token is bound to another user.
+    /// The token is bound to another user, or to nobody yet.
     #[error("the token belongs to another user")]
     NotYours,
+    /// The token was not used before.
+    #[error("the token must be claimed first; repeat the request")]
+    Unclaimed,
     /// Somebody else holds the seat.
     #[error("seat {seat} is held by somebody else")]
     Taken {
@@ -148,6 +151,11 @@ impl std::fmt::Display for NamedDate {
 }
 
 impl SeatsError {
+    /// Whether the token alone was refused, and nothing else was looked at.
+    pub(super) fn is_about_the_token(&self) -> bool {
+        matches!(self, Self::TokenExpired | Self::NotYours | Self::Unclaimed)
+    }
+
     pub(super) fn unknown_date(date: ConcertDate) -> Self {
         Self::UnknownDate { date: NamedDate(Some(date)) }
     }
@@ -196,7 +204,7 @@ impl From<&SeatsError> for Problem {
             SeatsError::PaymentForSeat { seat } => {
                 Self::new(Code::PaymentInProgress).with("seatNumber", seat)
             }
-            SeatsError::NotReady => Self::new(Code::NotReady),
+            SeatsError::NotReady | SeatsError::Unclaimed => Self::new(Code::NotReady),
             SeatsError::Database(source) => Self::new(Code::DatabaseUnavailable).caused_by(source),
             SeatsError::NotGivenBack => Self::new(Code::OutcomeUnknown),
             SeatsError::Unconfirmed(source) => Self::new(Code::OutcomeUnknown).caused_by(source),

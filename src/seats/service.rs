@@ -148,6 +148,19 @@ impl Seats {
         }
     }
 
+    /// Whether nothing is known here against a reservation of `selection`.
+    pub fn may_be_free(
+        &self,
+        concert: &Concert,
+        date: ConcertDate,
+        selection: &SeatSelection,
+    ) -> bool {
+        concert.has_date(date)
+            && selection.beyond(concert.seats).is_none()
+            && self.generation(concert).is_ok()
+            && self.lists.may_be_free(concert, date, selection.seats())
+    }
+
     /// Holds all of `selection` for `holder`, or none; without a date on the only bookable one.
     ///
     /// Runs to its end even when this future is dropped: a hold that was made is confirmed by
@@ -220,11 +233,10 @@ impl Seats {
         concert: &Concert,
         date: Option<ConcertDate>,
     ) -> Result<ConcertDate, SeatsError> {
-        match (date, concert.dates.as_slice()) {
-            (Some(date), _) if concert.has_date(date) => return Ok(date),
-            (Some(date), _) => return Err(SeatsError::unknown_date(date)),
-            (None, [date]) => return Ok(*date),
-            (None, _) => {}
+        match date.or(concert.only_date()) {
+            Some(date) if concert.has_date(date) => return Ok(date),
+            Some(date) => return Err(SeatsError::unknown_date(date)),
+            None => {}
         }
         let reading = self.redis.run(&ReadDates { concert }).await.map_err(SeatsError::Read)?;
         let dates: Vec<_> = concert.bookable_dates(reading.now_ms).collect();
@@ -286,6 +298,7 @@ impl Seats {
             HoldOutcome::NotReady => SeatsError::NotReady,
             HoldOutcome::TokenExpired => SeatsError::TokenExpired,
             HoldOutcome::NotYours => SeatsError::NotYours,
+            HoldOutcome::Unclaimed => SeatsError::Unclaimed,
             HoldOutcome::Past => SeatsError::unknown_date(wish.date),
             HoldOutcome::Paying => SeatsError::PaymentInProgress,
             HoldOutcome::Sold(seat) => self.lost(wish, SeatsError::Sold { seat }),

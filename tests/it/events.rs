@@ -145,16 +145,6 @@ async fn whoever_leaves_elsewhere_or_finds_all_sold_hears_that() {
     assert_eq!(told["status"], "sold-out");
 }
 
-/// How often each command was called.
-async fn commands(redis: &mut RawRedis) -> BTreeMap<String, u64> {
-    let told = redis.say("INFO commandstats").await.text().to_owned();
-    let count = |line: &str| {
-        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
-    };
-    told.lines().filter_map(count).collect()
-}
-
 /// What `listeners` cost Redis in six seconds, in script calls and reads.
 async fn cost_of(listeners: usize) -> u64 {
     let stores = LocalStores::throwaway().await.expect("private stores");
@@ -171,9 +161,9 @@ async fn cost_of(listeners: usize) -> u64 {
     // Until nobody has asked for a while.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let mut redis = RawRedis::connect(stores.redis.socket()).await;
-    let before = commands(&mut redis).await;
+    let before = redis.calls().await;
     tokio::time::sleep(Duration::from_secs(6)).await;
-    let after = commands(&mut redis).await;
+    let after = redis.calls().await;
     let calls = |names: &[&str]| -> u64 {
         let of = |all: &BTreeMap<String, u64>, name: &&str| all.get(*name).copied().unwrap_or(0);
         names.iter().map(|name| of(&after, name) - of(&before, name)).sum()

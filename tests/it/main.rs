@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod at_once;
 mod bad_input;
 #[path = "../faults/checker/mod.rs"]
 mod checker;

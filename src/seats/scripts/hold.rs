@@ -59,6 +59,8 @@ pub enum HoldOutcome {
     TokenExpired,
     /// The token is bound to another user.
     NotYours,
+    /// The token was not claimed yet.
+    Unclaimed,
     /// The date is past.
     Past,
     /// A payment of this token is under way.
@@ -120,6 +122,7 @@ impl ScriptCall for HoldSeats<'_> {
             "not_ready" => HoldOutcome::NotReady,
             "token_expired" => HoldOutcome::TokenExpired,
             "not_yours" => HoldOutcome::NotYours,
+            "unclaimed" => HoldOutcome::Unclaimed,
             "past" => HoldOutcome::Past,
             "paying" => HoldOutcome::Paying,
             "sold" => HoldOutcome::Sold(number(&mut reply)?),

@@ -217,8 +217,8 @@ static HOLDS_TTL: Protection = patched_out(
     "ttl-of-holds",
     &[lua(
         "lua/seats/hold.lua",
-        "redis.call('PEXPIREAT', holds, string.format('%.0f', hard_ms))",
-        "redis.call('PEXPIREAT', holds, string.format('%.0f', hard_ms + 60000))",
+        "redis.call('PEXPIREAT', holds, hard, #entries",
+        "redis.call('PEXPIREAT', holds, hard + 60000, #entries",
     )],
 );
 

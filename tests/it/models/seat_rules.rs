@@ -20,6 +20,9 @@ impl Model {
         if token.owner != Some(user) {
             return "not_yours".into();
         }
+        if token.claimed == 0 {
+            return "unclaimed".into();
+        }
         if day == 0 {
             return "past".into();
         }

@@ -674,13 +674,13 @@ pub fn case(steps: BoxedStrategy<Step>) -> impl Strategy<Value = Vec<Act>> {
     vec(act, 1..=40)
 }
 
-/// Four people who are inside: three named, one anonymous.
+/// Four people who are inside, three named, one anonymous, and one who has not used the turn yet.
 pub fn inside() -> Vec<Step> {
     let mut steps = vec![
-        Step::Arrive { who: vec![1, 2, 0, 3], early: false, belief: Belief::Right },
+        Step::Arrive { who: vec![1, 2, 0, 3, 4], early: false, belief: Belief::Right },
         Step::Promote {
-            capacity: 4,
-            batch: 4,
+            capacity: 5,
+            batch: 5,
             early: false,
             knows: Knows::Nothing,
             belief: Belief::Right,

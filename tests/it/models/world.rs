@@ -672,6 +672,7 @@ impl World {
             HoldOutcome::NotReady => "not_ready".into(),
             HoldOutcome::TokenExpired => "token_expired".into(),
             HoldOutcome::NotYours => "not_yours".into(),
+            HoldOutcome::Unclaimed => "unclaimed".into(),
             HoldOutcome::Past => "past".into(),
             HoldOutcome::Paying => "paying".into(),
         }

@@ -101,7 +101,8 @@ async fn a_seat_more_that_the_same_token_paid_for_meanwhile_was_reserved_with_th
 /// Nobody may be told that nothing happened: what is gone was perhaps bought.
 #[tokio::test]
 async fn a_hold_that_is_gone_before_it_can_be_given_back_is_an_unknown_outcome() {
-    let (stage, sale) = silent_about_seats("gone_meanwhile", Duration::from_secs(2)).await;
+    // PostgreSQL ends the silent transaction after 2 s.
+    let (stage, sale) = silent_about_seats("gone_meanwhile", Duration::from_secs(1)).await;
     let alice = stage.admit(1).await;
     let finish = async {
         eventually("the seat is held", || async { stage.stat("held").await == 1 }).await;

@@ -69,6 +69,16 @@ impl RawRedis {
     }
 
     /// Sends a command, word by word.
+    /// How often each command was called, those of scripts included.
+    pub async fn calls(&mut self) -> BTreeMap<String, u64> {
+        let told = self.say("INFO commandstats").await.text().to_owned();
+        let count = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        told.lines().filter_map(count).collect()
+    }
+
     pub async fn send<W: AsRef<str>>(&mut self, words: &[W]) -> Answer {
         let mut command = format!("*{}\r\n", words.len());
         for word in words {
