@@ -118,7 +118,8 @@ impl SeatLists {
         seats.iter().find_map(|seat| cached.reading.unfree(*seat))
     }
 
-    /// Whether all of `seats` were free in the newest list that this server has, however old it is.
+    /// Whether all of `seats` were free in the newest list that this server has, however old that is;
+    /// also if it has none.
     pub fn may_be_free(&self, concert: &Concert, date: ConcertDate, seats: &[SeatNumber]) -> bool {
         let cached = self.slot(concert.id, date).cached.lock().clone();
         let is_free =

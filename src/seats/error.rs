@@ -42,7 +42,7 @@ pub enum SeatsError {
     #[error("the token belongs to another user")]
     NotYours,
     /// The token was not used before.
-    #[error("the token must be claimed first; repeat the request")]
+    #[error("the token was not used before; repeat the request")]
     Unclaimed,
     /// Somebody else holds the seat.
     #[error("seat {seat} is held by somebody else")]

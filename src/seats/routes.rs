@@ -1,5 +1,7 @@
 //! The requests about seats: dates, free seats, reserve, release. All need an active token.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -240,36 +242,25 @@ pub async fn reserve_seats(
 ) -> Result<impl IntoResponse, Problem> {
     let user = credentials.user(request.user)?;
     let token = credentials.token()?;
-    if let Some(outcome) = reserve_at_once(&app, user, token, &request).await? {
-        return Ok(outcome);
-    }
-    let named = request.concert.and_then(|id| app.concerts.get(id));
-    // The version is read before the token: whoever has held nothing by then is none of its holders.
-    let (seen, admitted) = tokio::join!(
-        biased;
-        app.seats.version(named.as_deref(), request.date),
-        app.queue.admit(token, request.concert, Some(user)),
-    );
-    let admitted = admitted?;
-    let (concert, holder) = (&admitted.concert, Holder { user, place: admitted.place });
-    if let (Some(seen), Some(date), false) = (seen?, request.date, admitted.has_held) {
-        app.seats.refuse_taken(concert, date, &request.seats, &seen)?;
-    }
-    let reserved = app.seats.reserve(concert, holder, request.date, &request.seats).await?;
-    Ok(answer(concert, &reserved, request.as_list))
+    let (concert, reserved) = match reserve_at_once(&app, user, token, &request).await? {
+        Some(reserved) => reserved,
+        None => reserve_if_admitted(&app, user, token, &request).await?,
+    };
+    let status = if reserved.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(ReservedView::new(&concert, &reserved.holds, request.as_list))))
 }
 
-/// Holds the seats of a token without a look at its key before: the script that holds them looks at
-/// it, too. That saves most winners a round trip.
+/// Holds the seats without a look at the token's key before: the script that holds them looks at it,
+/// too. That saves most winners a round trip.
 ///
-/// None: nothing was held, and the token, or the version of the date, must be read first. To be
-/// refused is cheaper that way where the seats look taken, and only so is it known why a token is.
+/// None: nothing was held, and [`reserve_if_admitted`] is to be asked. Where seats look taken, a
+/// refusal is cheaper that way; and only that way is it known why a token is refused.
 async fn reserve_at_once(
     app: &AppState,
     user: UserId,
     token: &str,
     request: &ReserveRequest,
-) -> Result<Option<(StatusCode, Json<Option<ReservedView>>)>, Problem> {
+) -> Result<Option<(Arc<Concert>, Reserved)>, Problem> {
     let Some((concert, place)) = app.queue.perhaps_admitted(token, request.concert)? else {
         return Ok(None);
     };
@@ -282,17 +273,31 @@ async fn reserve_at_once(
     let holder = Holder { user, place };
     match app.seats.reserve(&concert, holder, Some(date), &request.seats).await {
         Err(error) if error.is_about_the_token() => Ok(None),
-        outcome => Ok(Some(answer(&concert, &outcome?, request.as_list))),
+        outcome => Ok(Some((concert, outcome?))),
     }
 }
 
-fn answer(
-    concert: &Concert,
-    reserved: &Reserved,
-    as_list: bool,
-) -> (StatusCode, Json<Option<ReservedView>>) {
-    let status = if reserved.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    (status, Json(ReservedView::new(concert, &reserved.holds, as_list)))
+/// Holds the seats after a look at the token, and at whether they are known to be gone.
+async fn reserve_if_admitted(
+    app: &AppState,
+    user: UserId,
+    token: &str,
+    request: &ReserveRequest,
+) -> Result<(Arc<Concert>, Reserved), Problem> {
+    let named = request.concert.and_then(|id| app.concerts.get(id));
+    // The version is read before the token: whoever has held nothing by then is none of its holders.
+    let (seen, admitted) = tokio::join!(
+        biased;
+        app.seats.version(named.as_deref(), request.date),
+        app.queue.admit(token, request.concert, Some(user)),
+    );
+    let admitted = admitted?;
+    let (concert, holder) = (admitted.concert, Holder { user, place: admitted.place });
+    if let (Some(seen), Some(date), false) = (seen?, request.date, admitted.has_held) {
+        app.seats.refuse_taken(&concert, date, &request.seats, &seen)?;
+    }
+    let reserved = app.seats.reserve(&concert, holder, request.date, &request.seats).await?;
+    Ok((concert, reserved))
 }
 
 /// `DELETE /concert/reserve`: gives a hold back.

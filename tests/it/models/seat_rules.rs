@@ -17,17 +17,15 @@ impl Model {
             return "not_ready".into();
         }
         let Some(token) = self.live(place).cloned() else { return "token_expired".into() };
-        if token.owner != Some(user) {
-            return "not_yours".into();
-        }
-        if token.claimed == 0 {
-            return "unclaimed".into();
-        }
-        if day == 0 {
-            return "past".into();
-        }
-        if token.claimed == 2 && self.is_paying(place) {
-            return "paying".into();
+        let refusal = match token.claimed {
+            _ if token.owner != Some(user) => "not_yours",
+            0 => "unclaimed",
+            _ if day == 0 => "past",
+            2 if self.is_paying(place) => "paying",
+            _ => "",
+        };
+        if !refusal.is_empty() {
+            return refusal.into();
         }
         let deadline = self.now + HOLD_TTL;
         let hard = deadline + HARD_EXTRA;

@@ -68,7 +68,6 @@ impl RawRedis {
         self.send(&words).await
     }
 
-    /// Sends a command, word by word.
     /// How often each command was called, those of scripts included.
     pub async fn calls(&mut self) -> BTreeMap<String, u64> {
         let told = self.say("INFO commandstats").await.text().to_owned();
@@ -79,6 +78,7 @@ impl RawRedis {
         told.lines().filter_map(count).collect()
     }
 
+    /// Sends a command, word by word.
     pub async fn send<W: AsRef<str>>(&mut self, words: &[W]) -> Answer {
         let mut command = format!("*{}\r\n", words.len());
         for word in words {
