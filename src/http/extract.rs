@@ -5,6 +5,7 @@
 //! | [`JsonBody`] | the JSON body | POST |
 //! | [`OptionalJsonBody`] | the JSON body, or nowhere | POST that works without any field |
 //! | [`QueryOrBody`] | query or JSON body, each field; [`super::NoFields`] takes none | GET, DELETE |
+//! | [`AnyQuery`] | nowhere; whatever the query says is ignored | what is asked on a timer |
 //! | [`ConcertPath`] | `{id}` in the path | any |
 //!
 //! All reject with a [`Problem`]: 400, 408, 413, 415, then 422 for a range. They read the body
@@ -15,7 +16,7 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 
 use super::content::{self, Untyped};
-use super::fields::{Fields, FromFields, plain_integer};
+use super::fields::{Fields, FromFields, NoFields, plain_integer};
 use super::problem::Problem;
 use crate::words::ConcertId;
 
@@ -31,6 +32,11 @@ pub struct OptionalJsonBody<T>(pub T);
 /// `ambiguous-input`.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryOrBody<T>(pub T);
+
+/// No field, whatever the query says: balancers and Prometheus can be told to add one of their own. A
+/// body is read as everywhere, and may name nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct AnyQuery;
 
 /// The concert that `{id}` in the path names; what is no number is 400, one out of range 422.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +86,16 @@ impl<S: Sync, T: FromFields> FromRequest<S> for QueryOrBody<T> {
         let (parts, body) = request.into_parts();
         let body = content::read(&parts.headers, body, Untyped::Json).await?;
         Fields::read(parts.uri.query(), &body).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequest<S> for AnyQuery {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let body = content::read(&parts.headers, body, Untyped::Json).await?;
+        Fields::read(None, &body).map(|NoFields| Self)
     }
 }
 

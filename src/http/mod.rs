@@ -47,7 +47,7 @@ mod tests;
 
 pub use code::Code;
 pub use config::HttpConfig;
-pub use extract::{ConcertPath, JsonBody, OptionalJsonBody, QueryOrBody};
+pub use extract::{AnyQuery, ConcertPath, JsonBody, OptionalJsonBody, QueryOrBody};
 pub use fields::{FieldSpec, Fields, FromFields, Kind, NoFields};
 pub use measures::Measures;
 pub use problem::Problem;

@@ -227,7 +227,7 @@ fn operation() -> Vec<Operation> {
     let any = || RefOr::T(ObjectBuilder::new().schema_type(Type::Object).into());
     vec![
         Operation::new(HttpMethod::Get, "/healthz", "show_health", "Whether this process answers")
-            .query::<NoFields>()
+            .any_query()
             .answers::<Health>(200, "It does."),
         Operation::new(
             HttpMethod::Get,
@@ -235,7 +235,7 @@ fn operation() -> Vec<Operation> {
             "show_readiness",
             "Whether this server can sell",
         )
-        .query::<NoFields>()
+        .any_query()
         .answers::<Ready>(200, "It can.")
         .refuses(&[Code::NotReady]),
         Operation::new(HttpMethod::Get, "/openapi.json", "show_description", "This description")

@@ -53,6 +53,12 @@ impl Operation {
         self.refuses(&[Code::AmbiguousInput]).reads_fields(T::FIELDS)
     }
 
+    /// No field, whatever the query says.
+    pub fn any_query(mut self) -> Self {
+        self.builder = self.builder.description(Some("Any query is ignored."));
+        self.reads_fields(&[])
+    }
+
     /// The fields of `T` in a JSON body.
     pub fn body<T: FromFields>(self) -> Self {
         self.body_of(T::FIELDS, body_schema(T::FIELDS), Required::True)

@@ -154,7 +154,7 @@ pub(super) fn watching() -> Vec<Operation> {
         .answers::<SeriesView>(200, "The oldest second first.")
         .refuses(&[Code::UnknownConcert, Code::RedisUnavailable, Code::NotReady]),
         Operation::new(HttpMethod::Get, "/metrics", "show_metrics", "For Prometheus")
-            .query::<NoFields>()
+            .any_query()
             .operators_only()
             .answers_text(200, "The text format of Prometheus, version 0.0.4."),
     ]

@@ -19,7 +19,7 @@ use super::Operator;
 use super::scripts::Sample;
 use crate::app::{App, AppState};
 use crate::concerts::Concert;
-use crate::http::{NoFields, Problem, QueryOrBody};
+use crate::http::{AnyQuery, Problem};
 use crate::metrics::Latencies;
 use crate::{payments, postgres, seats};
 
@@ -29,7 +29,7 @@ use crate::{payments, postgres, seats};
 pub async fn show_metrics(
     _: Operator,
     State(app): State<AppState>,
-    _: QueryOrBody<NoFields>,
+    _: AnyQuery,
 ) -> Result<Response, Problem> {
     let mut registry = Registry::with_prefix("onsale");
     registry.register_collector(Box::new(Everything(app)));

@@ -9,7 +9,7 @@ use super::Operator;
 use super::overview::ConcertOverview;
 use crate::app::AppState;
 use crate::http::answer::Json;
-use crate::http::{Code, NoFields, Problem, QueryOrBody};
+use crate::http::{AnyQuery, Code, NoFields, Problem, QueryOrBody};
 
 /// This server is well.
 #[derive(Serialize, ToSchema)]
@@ -21,7 +21,7 @@ pub(crate) struct Health {
 
 /// `GET /healthz`: this process answers. It asks no store, so that a balancer does not restart
 /// healthy servers because a store is away.
-pub async fn show_health(_: QueryOrBody<NoFields>) -> Response {
+pub async fn show_health(_: AnyQuery) -> Response {
     Json(Health { status: "alive", version: env!("CARGO_PKG_VERSION") }).into_response()
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Ready {
 
 /// `GET /readyz`: 200 if this server can sell now, else 503 `not-ready` with `missing`: one
 /// sentence for each thing that stands in the way.
-pub async fn show_readiness(State(app): State<AppState>, _: QueryOrBody<NoFields>) -> Response {
+pub async fn show_readiness(State(app): State<AppState>, _: AnyQuery) -> Response {
     let look = app.readiness.look().await;
     let missing = look.missing;
     if look.can_sell {

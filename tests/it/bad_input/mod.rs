@@ -36,6 +36,15 @@ enum Takes {
     OptionalBody,
     /// The query, a JSON body, or both.
     Query,
+    /// Nowhere; whatever the query says is ignored.
+    AnyQuery,
+}
+
+impl Takes {
+    /// Whether fields come in a body alone.
+    fn is_body(self) -> bool {
+        matches!(self, Self::Body | Self::OptionalBody)
+    }
 }
 
 /// One method of one path.
@@ -108,8 +117,8 @@ const ROUTES: &[Route] = &[
         required: &["userId"],
         ..route("GET", "/user/reservations", Takes::Query)
     },
-    Route { token: false, ..route("GET", "/healthz", Takes::Query) },
-    Route { token: false, ..route("GET", "/readyz", Takes::Query) },
+    Route { token: false, ..route("GET", "/healthz", Takes::AnyQuery) },
+    Route { token: false, ..route("GET", "/readyz", Takes::AnyQuery) },
     Route { token: false, ..route("GET", "/admin/concerts", Takes::Query) },
     Route {
         fields: &[
@@ -174,7 +183,7 @@ const ROUTES: &[Route] = &[
         token: false,
         ..route("GET", "/admin/series", Takes::Query)
     },
-    Route { token: false, ..route("GET", "/metrics", Takes::Query) },
+    Route { token: false, ..route("GET", "/metrics", Takes::AnyQuery) },
     Route { token: false, ..route("GET", "/openapi.json", Takes::Query) },
 ];
 
@@ -321,7 +330,7 @@ impl Stage {
     /// A request with these fields, where the route takes them.
     fn with_fields(&self, route: &Route, fields: &Map<String, Value>) -> Request {
         match route.takes {
-            Takes::Query => self.bare(route).query(&query_of(fields)),
+            Takes::Query | Takes::AnyQuery => self.bare(route).query(&query_of(fields)),
             Takes::Body | Takes::OptionalBody => {
                 self.bare(route).json(Value::Object(fields.clone()).to_string())
             }

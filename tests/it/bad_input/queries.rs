@@ -66,11 +66,27 @@ async fn a_wrong_query_is_refused_by_every_route_that_reads_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_route_that_reads_a_body_does_not_ignore_a_query() {
     let stage = Stage::set().await;
-    for route in ROUTES.iter().filter(|route| route.takes != Takes::Query) {
+    for route in ROUTES.iter().filter(|route| route.takes.is_body()) {
         let right = stage.with_fields(route, &stage.object(route));
         for query in ["userId=1", "userId=2", "a[]=", "%00", "%"] {
             let request = right.clone().query(query);
             stage.refused(&request, (400, "bad-request"), "a query").await;
+        }
+    }
+    stage.assert_nothing_written().await;
+}
+
+/// A balancer's probe and a scrape's `params` are not written by who reads this API's description.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_on_a_timer_may_add_any_query() {
+    let stage = Stage::set().await;
+    let asked: Vec<_> = ROUTES.iter().filter(|route| route.takes == Takes::AnyQuery).collect();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    for route in asked {
+        let strange = wrong_queries(&Map::new());
+        for query in strange.iter().map(String::as_str).chain(["probe=1", "token=x&userId=0"]) {
+            let answer = stage.send(&stage.bare(route).query(query)).await;
+            assert_eq!(answer.status, 200, "{route:?} {query}: {answer:?}");
         }
     }
     stage.assert_nothing_written().await;
