@@ -15,8 +15,10 @@ use crate::words::{Place, UserId};
 /// How long a listener who was told numbers is not told others.
 const TOLD_EVERY: Duration = Duration::from_millis(900);
 
-/// Many places are gone at once when the line is cleared: they are looked up within this time.
-const MISS_WITHIN_MS: u64 = 500;
+/// Many places are gone at once when the line is cleared: they are looked up within this time, or as
+/// many in a millisecond if they are fewer.
+const LOST_WITHIN_MS: u64 = 500;
+const LOST_PER_MS: u64 = 20;
 
 /// Places that no board knows are looked up within this time, not all at once: after a loss of Redis
 /// they may be everybody's.
@@ -58,10 +60,42 @@ pub struct Listener {
     place: Place,
     asker: Asker,
     boards: BoardListener,
-    /// Where the place was, and how many had ever been promoted, by the last board that said so.
-    seen: Option<(u64, u64)>,
+    /// The line as the place was last seen in it.
+    seen: Option<Seen>,
     told: Standing,
     told_at: Instant,
+}
+
+/// A line at one moment, as far as it tells whether it was cleared since.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    head: Option<Place>,
+    last: Option<Place>,
+    waiting: u64,
+    promoted: u64,
+}
+
+impl Seen {
+    fn of(board: &Board) -> Self {
+        let facts = board.facts();
+        let (head, last) = (facts.head, facts.last);
+        Self { head, last, waiting: facts.waiting, promoted: facts.promoted }
+    }
+
+    /// How many of those who waited then had lost their place by `now`, if the line was cleared. All
+    /// lose it together: while one of them still waits, it was not.
+    fn lost_by(self, now: Self) -> u64 {
+        if now.head.is_some() && now.head <= self.last {
+            return 0;
+        }
+        self.waiting.saturating_sub(now.promoted.saturating_sub(self.promoted))
+    }
+}
+
+/// Within which time so many who lost their place are looked up, so that Redis does other things, too.
+/// Somebody's turn may be among them if all others left: a few are looked up at once.
+fn lost_within_ms(lost: u64) -> u64 {
+    (lost / LOST_PER_MS).min(LOST_WITHIN_MS)
 }
 
 impl Queue {
@@ -105,14 +139,13 @@ impl Listener {
             let board = self.boards.next().await?;
             let standing = match board.position_of(self.place) {
                 OnBoard::Waiting { position } => {
-                    self.seen = Some((position, board.facts().promoted));
+                    self.seen = Some(Seen::of(&board));
                     Ok(Some(self.queue.waiting(self.concert.id, position, &board)))
                 }
                 OnBoard::Dead => Ok(None),
                 OnBoard::Served => {
-                    if self.was_passed_over(&board) {
-                        pause_within(MISS_WITHIN_MS).await;
-                    }
+                    let lost = self.seen.map_or(0, |seen| seen.lost_by(Seen::of(&board)));
+                    pause_within(lost_within_ms(lost)).await;
                     self.look_up().await
                 }
                 OnBoard::Beyond => self.look_up_later(&board).await,
@@ -135,14 +168,6 @@ impl Listener {
         }
     }
 
-    /// Whether fewer people were let in than stood before this place: then it was not its turn that
-    /// came.
-    fn was_passed_over(&self, board: &Board) -> bool {
-        self.seen.is_some_and(|(position, promoted)| {
-            board.facts().promoted.saturating_sub(promoted) < position
-        })
-    }
-
     /// The token's own key; none if it is no longer live, or somebody else's.
     async fn look_up(&self) -> Result<Option<Standing>, QueueError> {
         let standing = self.queue.standing_of(&self.line, &self.concert, self.place).await?;
@@ -161,7 +186,9 @@ impl Listener {
 }
 
 async fn pause_within(ms: u64) {
-    tokio::time::sleep(Duration::from_millis(rand::random_range(0..ms))).await;
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..ms))).await;
+    }
 }
 
 /// What of a listener's standing is news.
@@ -237,6 +264,32 @@ mod tests {
     ) {
         let told = standing(Status::Waiting, 9, 100, None);
         assert_eq!(changes(&told, &standing(status, position, wait, message)), heard);
+    }
+
+    fn seen(head: Option<u64>, last: u64, waiting: u64, promoted: u64) -> Seen {
+        let place = |number: u64| Place::try_from(i128::from(number)).unwrap();
+        Seen { head: head.map(place), last: Some(place(last)), waiting, promoted }
+    }
+
+    #[rstest]
+    #[case::a_turn_whose_predecessors_left(seen(Some(9_001), 10_000, 1_000, 501), 0)]
+    #[case::a_turn_at_the_end_of_a_line_that_left(seen(Some(10_000), 10_000, 1, 501), 0)]
+    #[case::turns_of_all(seen(None, 10_000, 0, 10_500), 0)]
+    #[case::turns_of_all_and_newcomers(seen(Some(10_001), 10_009, 9, 10_500), 0)]
+    #[case::cleared(seen(None, 10_000, 0, 500), 10_000)]
+    #[case::cleared_after_some_were_let_in(seen(None, 10_000, 0, 600), 9_900)]
+    #[case::cleared_and_newcomers(seen(Some(10_001), 10_009, 9, 500), 10_000)]
+    fn only_a_line_that_is_gone_as_a_whole_was_cleared(#[case] now: Seen, #[case] lost: u64) {
+        assert_eq!(seen(Some(1), 10_000, 10_000, 500).lost_by(now), lost);
+    }
+
+    #[rstest]
+    #[case(0, 0)]
+    #[case(19, 0)]
+    #[case(8_000, 400)]
+    #[case(1_000_000, 500)]
+    fn a_few_who_lost_their_place_are_looked_up_at_once(#[case] lost: u64, #[case] ms: u64) {
+        assert_eq!(lost_within_ms(lost), ms);
     }
 
     #[test]
