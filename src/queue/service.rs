@@ -102,7 +102,7 @@ impl Queue {
             arrived => arrived?,
         };
         let standing = match stands {
-            Stands::New { position } => self.waiting(concert.id, position, &board),
+            Stands::New { position } => self.arrived(concert.id, position, &board),
             Stands::Active { expires_in_ms } => self.active(concert.id, user, expires_in_ms),
             Stands::Waiting => {
                 let standing = self.standing_of(&line, concert, place).await?;

@@ -60,12 +60,30 @@ pub enum Status {
 }
 
 impl Queue {
+    /// Somebody who waits at this position of `board`.
     pub(super) fn waiting(&self, concert: ConcertId, position: u64, board: &Board) -> Standing {
+        self.waiting_of(board.waiting(), concert, position, board)
+    }
+
+    /// Somebody who came after `board` was read, and was the last then: of those on the board some may
+    /// have gone since, or all.
+    pub(super) fn arrived(&self, concert: ConcertId, position: u64, board: &Board) -> Standing {
+        self.waiting_of(position, concert, position, board)
+    }
+
+    /// Somebody in a line of `people`.
+    fn waiting_of(
+        &self,
+        people: u64,
+        concert: ConcertId,
+        position: u64,
+        board: &Board,
+    ) -> Standing {
         let facts = board.facts();
         let (status, position) = match board.phase() {
             Phase::Closed => (Status::Closed, position),
             _ if facts.is_taken() => (Status::SoldOut { held: facts.held }, position),
-            Phase::Before => (before_the_opening(board), position.max(board.waiting())),
+            Phase::Before => (before_the_opening(board), position.max(people)),
             Phase::Open => (Status::Waiting, position),
         };
         let wait_seconds = board.estimated_wait_seconds(position);

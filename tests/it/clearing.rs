@@ -143,6 +143,32 @@ async fn a_clearing_that_is_wrong_or_not_an_operators_changes_nothing() {
     assert_unchanged(&before, &dump(&deployment, &mut redis).await);
 }
 
+/// The server that is asked has a board of the old line for most of a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_before_the_opening_is_the_first_at_once_after_a_clearing() {
+    let opens_at = "2099-12-01T20:00:00+09:00".parse().expect("a moment");
+    let early = Concert { opens_at: Some(opens_at), ..concert(1000, 1) };
+    let deployment = Deployment::new(vec![early]).await.with("admin_token", TOKEN);
+    let (one, other) = (deployment.start().await, deployment.start().await);
+    let concert = deployment.concert();
+    for round in 0..3 {
+        let mut token = String::new();
+        for user in 1..=4 {
+            token = one.join(concert, 10 * round + user).await;
+        }
+        let four = (Some(4), "prequeue".to_owned());
+        eventually("the board is known", || async { told(&one, &token).await == four }).await;
+        assert_eq!(clear(&other, concert).await, 4);
+        let body = json!({"concertId": concert.id, "userId": 10 * round + 5});
+        let answer = one.post("/user/token", body).await.expect(201);
+        let position = answer.body["queuePosition"].as_u64();
+        assert_eq!((position, answer.text("status").as_str()), (Some(1), "prequeue"));
+        let first = (Some(1), "prequeue".to_owned());
+        assert_eq!(told(&one, &answer.text("token")).await, first);
+        assert_eq!(clear(&other, concert).await, 1);
+    }
+}
+
 /// A sale with a lottery that opens in another century.
 fn lottery(beacon_round: Option<&str>) -> Concert {
     let opens_at = "2099-12-01T20:00:00+09:00".parse().expect("a moment");
