@@ -285,15 +285,16 @@ async fn reserve_if_admitted(
     request: &ReserveRequest,
 ) -> Result<(Arc<Concert>, Reserved), Problem> {
     let named = request.concert.and_then(|id| app.concerts.get(id));
+    let date = request.date.or_else(|| named.as_ref()?.only_date());
     // The version is read before the token: whoever has held nothing by then is none of its holders.
     let (seen, admitted) = tokio::join!(
         biased;
-        app.seats.version(named.as_deref(), request.date),
+        app.seats.version(named.as_deref(), date),
         app.queue.admit(token, request.concert, Some(user)),
     );
     let admitted = admitted?;
     let (concert, holder) = (admitted.concert, Holder { user, place: admitted.place });
-    if let (Some(seen), Some(date), false) = (seen?, request.date, admitted.has_held) {
+    if let (Some(seen), Some(date), false) = (seen?, date, admitted.has_held) {
         app.seats.refuse_taken(&concert, date, &request.seats, &seen)?;
     }
     let reserved = app.seats.reserve(&concert, holder, request.date, &request.seats).await?;

@@ -72,6 +72,8 @@ async fn a_winner_is_not_looked_up_before_the_script_and_a_loser_needs_no_script
     let before = looks_at_seats(&mut redis).await;
     let lost = reserve(&server, &bob, &deployment, 2, 3).await;
     assert_eq!(lost.refusal(), (409, "seat-taken"));
+    let lost = server.reserve(&bob, deployment.concert(), 2, 3).await;
+    assert_eq!(lost.refusal(), (409, "seat-taken"), "without the only date");
     assert_eq!(looks_at_seats(&mut redis).await, before);
 }
 
