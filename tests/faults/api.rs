@@ -28,7 +28,9 @@ pub struct Api {
 impl Api {
     /// Clients of these addresses.
     pub fn new(servers: Vec<SocketAddr>, recorder: Recorder) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        // A server ends a connection that was idle for 75 s; who uses it in that moment is not answered.
+        let idle_max = Duration::from_mins(1);
+        let http = reqwest::Client::builder().no_proxy().pool_idle_timeout(idle_max).build()?;
         Ok(Self { http, servers, recorder })
     }
 
