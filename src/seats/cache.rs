@@ -36,7 +36,8 @@ type List = Option<Bytes>;
 pub struct Moment {
     /// What the list was made for: a reload of the catalogue may change it.
     made_for: (SeatNumber, Tz),
-    read_at: Instant,
+    /// When the reading began.
+    pub read_at: Instant,
     good_until: Instant,
     /// The free seats, encoded; none: the date is past.
     pub list: List,

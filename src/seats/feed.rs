@@ -21,9 +21,6 @@ use crate::words::{ConcertDate, ConcertId, SeatNumber};
 /// How often somebody looks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How long a new listener waits for the first look.
-const FIRST_WITHIN: Duration = Duration::from_secs(1);
-
 /// The dates that somebody listens to.
 #[derive(Default)]
 pub(super) struct Feeds(Mutex<HashMap<(ConcertId, ConcertDate), watch::Sender<Seen>>>);
@@ -40,13 +37,12 @@ enum Seen {
     Over,
 }
 
-/// One moment of a date, and how it differs from the one before.
+/// One moment of a date, and how it differs from an earlier one.
 struct Change {
-    serial: u64,
     moment: Arc<Moment>,
     free: FreeSeats,
-    /// From the moment with the serial before this; none for the first.
-    changes: Option<Bytes>,
+    /// The moment before, and what has changed since; none for the first.
+    since: Option<(Arc<Moment>, Bytes)>,
 }
 
 /// What a listener is told.
@@ -61,11 +57,13 @@ pub enum SeatNews {
 /// Somebody who looks at one date.
 pub struct SeatListener {
     looks: watch::Receiver<Seen>,
-    told: Option<Arc<Change>>,
+    /// All free seats, until they are told.
+    all: Option<Bytes>,
+    told: Arc<Change>,
 }
 
 impl Seats {
-    /// Listens to what becomes of the seats of `date`.
+    /// Listens to what becomes of the seats of `date`, from a moment after this call on.
     ///
     /// # Errors
     ///
@@ -78,18 +76,13 @@ impl Seats {
         if !concert.has_date(date) {
             return Err(SeatsError::unknown_date(date));
         }
-        self.generation(concert)?;
-        let mut listener = SeatListener { looks: self.subscribe(concert.id, date), told: None };
-        let first = listener.looks.wait_for(|seen| !matches!(seen, Seen::Nothing));
-        match tokio::time::timeout(FIRST_WITHIN, first).await {
-            Ok(Ok(seen)) if matches!(*seen, Seen::Over) => {
-                return Err(SeatsError::unknown_date(date));
-            }
-            Ok(Ok(_)) => {}
-            _ => return Err(SeatsError::NotReady),
-        }
-        listener.looks.mark_changed();
-        Ok(listener)
+        // The last look may be a second old, and whoever has just taken a seat would be shown it as
+        // free. What is seen from now on must not be missed, so this comes before the own look.
+        let looks = self.subscribe(concert.id, date);
+        let moment = self.look(concert, date).await?;
+        let all = moment.list.clone().ok_or_else(|| SeatsError::unknown_date(date))?;
+        let told = Arc::new(Change::first(moment, concert.seats));
+        Ok(SeatListener { looks, all: Some(all), told })
     }
 
     /// A receiver of what is seen of `date`; somebody looks from now on.
@@ -175,22 +168,31 @@ impl Drop for Removed<'_> {
     }
 }
 
+impl Change {
+    fn first(moment: Arc<Moment>, seats: SeatNumber) -> Self {
+        Self { free: moment.reading.free(seats), moment, since: None }
+    }
+}
+
 /// What is new in `moment`, if anything.
 fn change(last: Option<&Change>, moment: Arc<Moment>, seats: SeatNumber) -> Option<Change> {
-    if last.is_some_and(|last| Arc::ptr_eq(&last.moment, &moment)) {
+    let Some(last) = last else {
+        return Some(Change::first(moment, seats));
+    };
+    if Arc::ptr_eq(&last.moment, &moment) {
         return None;
     }
     let free = moment.reading.free(seats);
-    let (serial, changes) = match last {
-        None => (0, None),
-        Some(last) => (last.serial + 1, Some(free.encode_changes(&last.free)?)),
-    };
-    Some(Change { serial, moment, free, changes })
+    let changes = free.encode_changes(&last.free)?;
+    Some(Change { moment, free, since: Some((last.moment.clone(), changes)) })
 }
 
 impl SeatListener {
     /// What is new: all seats at first, then changes; none when the date is over.
     pub async fn next(&mut self) -> Option<SeatNews> {
+        if let Some(all) = self.all.take() {
+            return Some(SeatNews::All(all));
+        }
         loop {
             self.looks.changed().await.ok()?;
             let now = match &*self.looks.borrow_and_update() {
@@ -198,17 +200,20 @@ impl SeatListener {
                 Seen::Over => return None,
                 Seen::Seats(change) => change.clone(),
             };
-            let news = match &self.told {
-                None => now.moment.list.clone().map(SeatNews::All),
+            // A look that had begun before this listener's own.
+            if now.moment.read_at < self.told.moment.read_at {
+                continue;
+            }
+            let changes = match &now.since {
                 // Whoever was told the moment before shares the work of everybody.
-                Some(told) if told.serial + 1 == now.serial => {
-                    now.changes.clone().map(SeatNews::Changes)
+                Some((before, changes)) if Arc::ptr_eq(before, &self.told.moment) => {
+                    Some(changes.clone())
                 }
-                Some(told) => now.free.encode_changes(&told.free).map(SeatNews::Changes),
+                _ => now.free.encode_changes(&self.told.free),
             };
-            self.told = Some(now);
-            if news.is_some() {
-                return news;
+            self.told = now;
+            if changes.is_some() {
+                return changes.map(SeatNews::Changes);
             }
         }
     }

@@ -211,6 +211,33 @@ async fn seats_that_are_taken_freed_and_lapsed_are_told_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_listener_of_seats_is_shown_what_was_taken_before_it_came() {
+    let deployment = Deployment::new(vec![concert(5, 1)]).await;
+    let server = deployment.start().await;
+    let concert = deployment.concert();
+    let token = server.admitted(concert, 1).await;
+    let path = format!("/concert/{}/seats/events?concertDate={}", concert.id, concert.dates[0]);
+    // Others listen, so somebody looks once a second: the last look may be as old as that.
+    let mut first = Events::open(&server, &token, &path).await;
+    assert_eq!(first.next().await.expect("all seats").0, "seats");
+    for seat in 1..=4 {
+        server.reserve(&token, concert, 1, seat).await.expect(201);
+        let mut events = Events::open(&server, &token, &path).await;
+        let free: Vec<u32> = (seat + 1..=5).collect();
+        let told = events.next().await.expect("all seats at once");
+        assert_eq!(told, ("seats".to_owned(), json!({"availableSeats": free})));
+    }
+    // And nobody is told of it twice, or not at all.
+    let mut taken = Vec::new();
+    while taken.len() < 4 {
+        let changed = first.until("changed", &[]).await;
+        assert_eq!(changed["freed"], json!([]));
+        taken.extend(changed["taken"].as_array().expect("seats").clone());
+    }
+    assert_eq!(taken, [1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_seat_map_ends_with_the_token_that_it_was_asked_for_with() {
     let deployment = Deployment::new(vec![concert(5, 1), concert(5, 1)]).await;
     let deployment = deployment.with("claim_ttl", "1s").with("active_ttl", "2s");

@@ -39,7 +39,6 @@ test('somebody joins, waits, chooses, charges, pays and has a ticket', MINUTE, a
     await page.getByRole('heading', { name: 'See you there' }).waitFor();
     await page.getByRole('button', { name: 'Buy more' }).click();
     await turn(page);
-    // What the map shows at first may be a second old.
     await page.locator('[data-seat="1"][data-state="taken"]').waitFor();
 });
 
