@@ -175,6 +175,8 @@ impl App {
             .route("/metrics", Operation, get(ops::metrics::show_metrics))
             .route("/openapi.json", Arrival, get(openapi::show_description))
             .files(&web::FILES)
+            .redirect("/docs/", "../docs")
+            .redirect("/ops/", "../ops")
     }
 
     /// The API with this server behind it.

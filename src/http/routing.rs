@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::http::{HeaderMap, Method};
+use axum::response::Redirect;
 use axum::routing::{MethodRouter, get};
 
 use super::config::HttpConfig;
@@ -119,10 +120,21 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn files(mut self, files: &'static [File]) -> Self {
         for file in files {
             let answer = get(async |headers: HeaderMap| file.answer(&headers));
-            self.router = self.router.route(file.path, answer);
-            let path = Path { template: file.path, method: None, priority: Priority::Page };
-            self.files.push(path);
+            self = self.beside_the_api(file.path, answer);
         }
+        self
+    }
+
+    /// Sends who asks for `path` on to `target`, which is relative to it, so that whatever a gateway
+    /// put before the path stays (308). No part of the API either.
+    #[must_use]
+    pub fn redirect(self, path: &'static str, target: &'static str) -> Self {
+        self.beside_the_api(path, get(async move || Redirect::permanent(target)))
+    }
+
+    fn beside_the_api(mut self, template: &'static str, methods: MethodRouter<S>) -> Self {
+        self.router = self.router.route(template, methods);
+        self.files.push(Path { template, method: None, priority: Priority::Page });
         self
     }
 

@@ -43,6 +43,20 @@ async fn every_file_is_sent_with_its_type_and_a_strict_policy_and_then_confirmed
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_asked_for_with_a_slash_at_its_end_is_found() {
+    let server = Deployment::new(vec![concert(10, 1)]).await.start().await;
+    let client = reqwest::Client::new();
+    for path in ["/docs", "/ops"] {
+        let url = format!("http://{}{path}", server.address);
+        let answer = client.get(format!("{url}/")).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.url().as_str(), url);
+        let refused = client.post(format!("{url}/")).send().await.expect("an answer");
+        assert_eq!(refused.status(), 405);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_catalogue_tells_what_is_on_sale_and_nothing_about_who_bought() {
     let opens_at = DateTime::parse_from_rfc3339("2030-11-01T20:00:00+09:00").expect("a moment");
     let (open, mut later) = (concert(10, 2), concert(5, 1));
