@@ -123,7 +123,7 @@ impl App {
         }))
     }
 
-    /// Every route of the API, and every file that browsers get.
+    /// Every route of the API, and all that browsers get besides.
     #[must_use]
     pub fn routes() -> Routes<AppState> {
         use Priority::{Arrival, Health, Operation, Page, Payment, Seats, Status, Stream};

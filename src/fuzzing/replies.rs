@@ -100,7 +100,7 @@ fn lists_what_is_free(reading: &SeatReading) {
             .collect();
         let expected = serde_json::json!({ "availableSeats": free }).to_string();
         let Some(last) = seats(last).next_back() else { return };
-        assert_eq!(reading.encode_free(last), expected.as_bytes(), "{reading:?}");
+        assert_eq!(reading.free(last).encode(), expected.as_bytes(), "{reading:?}");
     }
     let sold: Vec<SeatNumber> = reading.sold.iter().collect();
     assert!(sold.is_sorted(), "{reading:?}");

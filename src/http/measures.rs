@@ -23,8 +23,8 @@ const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::DELETE, Method:
 const OTHER_METHOD: &str = "other";
 
 /// The statuses that are told apart, the most frequent first.
-const STATUSES: [u16; 18] =
-    [200, 201, 403, 409, 401, 429, 503, 404, 400, 402, 422, 405, 408, 413, 415, 500, 304, 431];
+const STATUSES: [u16; 19] =
+    [200, 201, 403, 409, 401, 429, 503, 404, 400, 402, 422, 405, 408, 413, 415, 500, 304, 307, 431];
 /// What every other status is counted as.
 const OTHER_STATUS: u16 = 0;
 

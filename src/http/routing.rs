@@ -76,14 +76,15 @@ impl Path {
 pub struct Routes<S> {
     router: Router<S>,
     paths: Vec<Path>,
-    files: Vec<Path>,
+    /// Of what is no part of the API.
+    besides: Vec<Path>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// No route at all.
     #[must_use]
     pub fn new() -> Self {
-        Self { router: Router::new(), paths: Vec::new(), files: Vec::new() }
+        Self { router: Router::new(), paths: Vec::new(), besides: Vec::new() }
     }
 
     /// Adds the methods of one path; a path is added once.
@@ -120,21 +121,21 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn files(mut self, files: &'static [File]) -> Self {
         for file in files {
             let answer = get(async |headers: HeaderMap| file.answer(&headers));
-            self = self.beside_the_api(file.path, answer);
+            self = self.add_besides(file.path, answer);
         }
         self
     }
 
     /// Sends who asks for `path` on to `target`, which is relative to it, so that whatever a gateway
-    /// put before the path stays (308). No part of the API either.
+    /// put before the path stays (307, which no browser keeps). No part of the API either.
     #[must_use]
     pub fn redirect(self, path: &'static str, target: &'static str) -> Self {
-        self.beside_the_api(path, get(async move || Redirect::permanent(target)))
+        self.add_besides(path, get(async move || Redirect::temporary(target)))
     }
 
-    fn beside_the_api(mut self, template: &'static str, methods: MethodRouter<S>) -> Self {
+    fn add_besides(mut self, template: &'static str, methods: MethodRouter<S>) -> Self {
         self.router = self.router.route(template, methods);
-        self.files.push(Path { template, method: None, priority: Priority::Page });
+        self.besides.push(Path { template, method: None, priority: Priority::Page });
         self
     }
 
@@ -147,7 +148,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Completes the table: every handler gets `state`.
     #[must_use]
     pub fn finish(self, state: S, config: &HttpConfig) -> Front {
-        let paths = Paths::new(self.paths, self.files);
+        let paths = Paths::new(self.paths, self.besides);
         Front::new(self.router.with_state(state), paths, config)
     }
 }
@@ -184,8 +185,8 @@ impl KnownPath {
 }
 
 impl Paths {
-    fn new(api: Vec<Path>, files: Vec<Path>) -> Self {
-        let known: Vec<_> = api.into_iter().chain(files).map(KnownPath::new).collect();
+    fn new(api: Vec<Path>, besides: Vec<Path>) -> Self {
+        let known: Vec<_> = api.into_iter().chain(besides).map(KnownPath::new).collect();
         let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (row, known) in known.iter().enumerate() {
             rows.entry(known.path.template).or_default().push(row);
@@ -246,7 +247,7 @@ mod tests {
         let routes = Routes::<()>::new()
             .route_of(Method::DELETE, "/a", Priority::Seats, delete(|| async {}))
             .route("/a", Priority::Arrival, post(|| async {}));
-        let paths = Paths::new(routes.paths, routes.files);
+        let paths = Paths::new(routes.paths, routes.besides);
         let priority = |method| paths.find(&method, "/a").path.priority;
         assert_eq!(priority(Method::DELETE), Priority::Seats);
         for other in [Method::POST, Method::GET, Method::HEAD] {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use chrono_tz::Tz;
 use parking_lot::{Mutex, RwLock};
 
-use super::domain::{SeatReading, Unfree};
+use super::domain::{FreeSeats, SeatReading, Unfree};
 use super::scripts::ReadSeats;
 use crate::concerts::Concert;
 use crate::redis::{Redis, RedisError};
@@ -36,11 +36,13 @@ type List = Option<Bytes>;
 pub struct Moment {
     /// What the list was made for: a reload of the catalogue may change it.
     made_for: (SeatNumber, Tz),
-    /// When the reading began.
+    /// When its reading began: later for every later moment of the same date.
     pub read_at: Instant,
     good_until: Instant,
     /// The free seats, encoded; none: the date is past.
     pub list: List,
+    /// The same, not encoded.
+    pub free: FreeSeats,
     /// What they were made of.
     pub reading: SeatReading,
 }
@@ -201,11 +203,13 @@ impl Moment {
         // Redis' milliseconds are rounded down: up to one of them is over already.
         let good_for_ms = next_ms.saturating_sub(reading.now_ms).saturating_sub(1);
         let good_for = Duration::from_millis(good_for_ms).min(GOOD_FOR_MAX);
+        let free = reading.free(concert.seats);
         Self {
             made_for: (concert.seats, concert.time_zone),
             read_at,
             good_until: read_at + good_for,
-            list: (!past).then(|| reading.encode_free(concert.seats)),
+            list: (!past).then(|| free.encode()),
+            free,
             reading,
         }
     }

@@ -219,18 +219,6 @@ impl SeatReading {
         }
         FreeSeats(bits.into())
     }
-
-    /// The answer `{"availableSeats":[…]}` for a concert with seats 1..=`last`, encoded.
-    #[must_use]
-    pub fn encode_free(&self, last: SeatNumber) -> Bytes {
-        let free = self.free(last);
-        let count: u32 = free.0.iter().map(|bits| bits.count_ones()).sum();
-        let mut body = Vec::with_capacity(32 + 7 * count as usize);
-        body.extend_from_slice(br#"{"availableSeats":"#);
-        push_seats(&mut body, free.0.iter().copied());
-        body.push(b'}');
-        body.into()
-    }
 }
 
 /// The free seats of one date: a bitmap as [`SoldSeats`], with nothing outside of the seats there are.
@@ -238,6 +226,17 @@ impl SeatReading {
 pub struct FreeSeats(Bytes);
 
 impl FreeSeats {
+    /// All of them: the answer `{"availableSeats":[…]}`, encoded.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let count: u32 = self.0.iter().map(|bits| bits.count_ones()).sum();
+        let mut body = Vec::with_capacity(32 + 7 * count as usize);
+        body.extend_from_slice(br#"{"availableSeats":"#);
+        push_seats(&mut body, self.0.iter().copied());
+        body.push(b'}');
+        body.into()
+    }
+
     /// What became of the seats since `before`: `{"taken":[…],"freed":[…]}`, encoded; none if nothing
     /// did.
     #[must_use]
@@ -348,7 +347,7 @@ mod tests {
             let free: Vec<u32> =
                 (1..=last).filter(|number| !sold.contains(number) && !held.contains(number)).collect();
             let expected = serde_json::json!({ "availableSeats": free }).to_string();
-            prop_assert_eq!(reading.encode_free(seat(last)), expected.as_bytes());
+            prop_assert_eq!(reading.free(seat(last)).encode(), expected.as_bytes());
         }
 
         #[test]

@@ -1,11 +1,12 @@
 //! Seats taken and freed, told to everybody who looks at a date.
 //!
 //! While anybody listens, one task per date looks once a second: at the date's version, and if that
-//! has changed or a hold has lapsed, at the list. However many listen, Redis is asked once.
+//! has changed or a hold has lapsed, at the list. However many listen, Redis is asked once; only
+//! whoever is new looks once for itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use super::cache::{Moment, SeatLists};
 use super::domain::FreeSeats;
 use super::{Seats, SeatsError};
 use crate::concerts::Concert;
-use crate::words::{ConcertDate, ConcertId, SeatNumber};
+use crate::words::{ConcertDate, ConcertId};
 
 /// How often somebody looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -25,24 +26,25 @@ const EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Feeds(Mutex<HashMap<(ConcertId, ConcertDate), watch::Sender<Seen>>>);
 
-/// What a look has found.
-#[derive(Clone, Default)]
+/// What the last look has found.
+#[derive(Default)]
 enum Seen {
     /// Nothing yet.
     #[default]
     Nothing,
     /// Seats.
-    Seats(Arc<Change>),
+    Seats(Look),
     /// The date is past, or no longer sold here.
     Over,
 }
 
-/// One moment of a date, and how it differs from an earlier one.
-struct Change {
-    moment: Arc<Moment>,
+/// The free seats at one moment.
+#[derive(Clone)]
+struct Look {
+    at: Instant,
     free: FreeSeats,
-    /// The moment before, and what has changed since; none for the first.
-    since: Option<(Arc<Moment>, Bytes)>,
+    /// When the look before was, and what has changed since, if anything; none for the first.
+    since: Option<(Instant, Option<Bytes>)>,
 }
 
 /// What a listener is told.
@@ -59,11 +61,13 @@ pub struct SeatListener {
     looks: watch::Receiver<Seen>,
     /// All free seats, until they are told.
     all: Option<Bytes>,
-    told: Arc<Change>,
+    /// What was told, and of which moment it is.
+    told: FreeSeats,
+    told_at: Instant,
 }
 
 impl Seats {
-    /// Listens to what becomes of the seats of `date`, from a moment after this call on.
+    /// Listens to the seats of `date`: as they are at a moment after this call, then what changes.
     ///
     /// # Errors
     ///
@@ -76,13 +80,14 @@ impl Seats {
         if !concert.has_date(date) {
             return Err(SeatsError::unknown_date(date));
         }
-        // The last look may be a second old, and whoever has just taken a seat would be shown it as
-        // free. What is seen from now on must not be missed, so this comes before the own look.
+        self.generation(concert)?;
+        // First, so that nothing is missed that is seen after the look below. The last look for
+        // everybody may be a second old: whoever has just taken a seat would find it free.
         let looks = self.subscribe(concert.id, date);
         let moment = self.look(concert, date).await?;
         let all = moment.list.clone().ok_or_else(|| SeatsError::unknown_date(date))?;
-        let told = Arc::new(Change::first(moment, concert.seats));
-        Ok(SeatListener { looks, all: Some(all), told })
+        let (told, told_at) = (moment.free.clone(), moment.read_at);
+        Ok(SeatListener { looks, all: Some(all), told, told_at })
     }
 
     /// A receiver of what is seen of `date`; somebody looks from now on.
@@ -101,7 +106,6 @@ impl Seats {
     async fn look_after(self, id: ConcertId, date: ConcertDate, looks: watch::Sender<Seen>) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last: Option<Arc<Change>> = None;
         // However this task ends, the next listener starts another.
         let mut removed = Removed { seats: &self, of: (id, date), is_done: false };
         loop {
@@ -121,10 +125,9 @@ impl Seats {
                     return;
                 }
                 Ok(moment) => {
-                    if let Some(change) = change(last.as_deref(), moment, concert.seats) {
-                        let change = Arc::new(change);
-                        last = Some(change.clone());
-                        looks.send_replace(Seen::Seats(change));
+                    let look = Look::new(&moment, &looks.borrow());
+                    if let Some(look) = look {
+                        looks.send_replace(Seen::Seats(look));
                     }
                 }
                 // The next look tries again; whoever listens keeps what it knows.
@@ -168,23 +171,19 @@ impl Drop for Removed<'_> {
     }
 }
 
-impl Change {
-    fn first(moment: Arc<Moment>, seats: SeatNumber) -> Self {
-        Self { free: moment.reading.free(seats), moment, since: None }
+impl Look {
+    /// None if it shows the same moment as the look before.
+    ///
+    /// A later moment is told even if nothing is different: some listeners were told another one in
+    /// between, by their own look.
+    fn new(moment: &Moment, before: &Seen) -> Option<Self> {
+        let since = match before {
+            Seen::Seats(before) if before.at == moment.read_at => return None,
+            Seen::Seats(before) => Some((before.at, moment.free.encode_changes(&before.free))),
+            Seen::Nothing | Seen::Over => None,
+        };
+        Some(Self { at: moment.read_at, free: moment.free.clone(), since })
     }
-}
-
-/// What is new in `moment`, if anything.
-fn change(last: Option<&Change>, moment: Arc<Moment>, seats: SeatNumber) -> Option<Change> {
-    let Some(last) = last else {
-        return Some(Change::first(moment, seats));
-    };
-    if Arc::ptr_eq(&last.moment, &moment) {
-        return None;
-    }
-    let free = moment.reading.free(seats);
-    let changes = free.encode_changes(&last.free)?;
-    Some(Change { moment, free, since: Some((last.moment.clone(), changes)) })
 }
 
 impl SeatListener {
@@ -195,26 +194,126 @@ impl SeatListener {
         }
         loop {
             self.looks.changed().await.ok()?;
-            let now = match &*self.looks.borrow_and_update() {
+            let look = match &*self.looks.borrow_and_update() {
                 Seen::Nothing => continue,
                 Seen::Over => return None,
-                Seen::Seats(change) => change.clone(),
+                Seen::Seats(look) => look.clone(),
             };
             // A look that had begun before this listener's own.
-            if now.moment.read_at < self.told.moment.read_at {
+            if look.at <= self.told_at {
                 continue;
             }
-            let changes = match &now.since {
+            let changes = match look.since {
                 // Whoever was told the moment before shares the work of everybody.
-                Some((before, changes)) if Arc::ptr_eq(before, &self.told.moment) => {
-                    Some(changes.clone())
-                }
-                _ => now.free.encode_changes(&self.told.free),
+                Some((before, changes)) if before == self.told_at => changes,
+                _ => look.free.encode_changes(&self.told),
             };
-            self.told = now;
-            if changes.is_some() {
-                return changes.map(SeatNews::Changes);
+            (self.told, self.told_at) = (look.free, look.at);
+            if let Some(changes) = changes {
+                return Some(SeatNews::Changes(changes));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::seats::domain::{SeatReading, SoldSeats};
+    use crate::words::SeatNumber;
+
+    fn seat(number: i128) -> SeatNumber {
+        SeatNumber::try_from(number).unwrap()
+    }
+
+    /// Three seats, of which these are held.
+    fn free(held: &[i128]) -> FreeSeats {
+        let held = held.iter().map(|number| seat(*number)).collect();
+        let sold = SoldSeats::default();
+        SeatReading { now_ms: 0, version: None, sold, next_deadline_ms: None, held }.free(seat(3))
+    }
+
+    struct Feed {
+        looks: watch::Sender<Seen>,
+        begun: Instant,
+        last: Option<(Instant, FreeSeats)>,
+    }
+
+    impl Feed {
+        fn new() -> Self {
+            Self { looks: watch::channel(Seen::Nothing).0, begun: Instant::now(), last: None }
+        }
+
+        fn at(&self, second: u64) -> Instant {
+            self.begun + Duration::from_secs(second)
+        }
+
+        fn listener(&self, second: u64, held: &[i128]) -> SeatListener {
+            let (looks, told_at) = (self.looks.subscribe(), self.at(second));
+            SeatListener { looks, all: None, told: free(held), told_at }
+        }
+
+        fn sees(&mut self, second: u64, held: &[i128]) {
+            let (at, free) = (self.at(second), free(held));
+            let since = self.last.replace((at, free.clone()));
+            let since = since.map(|(before, seats)| (before, free.encode_changes(&seats)));
+            self.looks.send_replace(Seen::Seats(Look { at, free, since }));
+        }
+    }
+
+    /// What a listener is told at once; none if it waits.
+    fn told(listener: &mut SeatListener) -> Option<String> {
+        let news = listener.next().now_or_never()?.expect("it goes on");
+        let (SeatNews::All(body) | SeatNews::Changes(body)) = news;
+        Some(String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn whoever_looked_in_between_is_told_what_is_no_change_for_others() {
+        let mut feed = Feed::new();
+        feed.sees(1, &[]);
+        let (mut before, mut between) = (feed.listener(1, &[]), feed.listener(2, &[2]));
+        feed.sees(3, &[]);
+        assert_eq!(told(&mut before), None);
+        assert_eq!(told(&mut between).unwrap(), r#"{"taken":[],"freed":[2]}"#);
+        feed.sees(4, &[1]);
+        for listener in [&mut before, &mut between] {
+            assert_eq!(told(listener).unwrap(), r#"{"taken":[1],"freed":[]}"#);
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_a_moment_twice_or_one_before_the_last() {
+        let mut feed = Feed::new();
+        let mut listener = feed.listener(2, &[2]);
+        feed.sees(1, &[]);
+        assert_eq!(told(&mut listener), None);
+        feed.sees(2, &[2]);
+        assert_eq!(told(&mut listener), None);
+        feed.sees(3, &[2, 3]);
+        assert_eq!(told(&mut listener).unwrap(), r#"{"taken":[3],"freed":[]}"#);
+    }
+
+    #[test]
+    fn whoever_missed_looks_is_told_what_became_of_all() {
+        let mut feed = Feed::new();
+        let mut listener = feed.listener(1, &[]);
+        feed.sees(1, &[]);
+        feed.sees(2, &[1]);
+        feed.sees(3, &[2, 3]);
+        assert_eq!(told(&mut listener).unwrap(), r#"{"taken":[2,3],"freed":[]}"#);
+    }
+
+    #[test]
+    fn a_listener_ends_with_the_date_and_with_the_feed() {
+        let feed = Feed::new();
+        let mut listener = feed.listener(1, &[]);
+        feed.looks.send_replace(Seen::Over);
+        assert_eq!(listener.next().now_or_never(), Some(None));
+        let mut listener = feed.listener(1, &[]);
+        drop(feed);
+        assert_eq!(listener.next().now_or_never(), Some(None));
     }
 }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use onsale::words::ConcertId;
-use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use reqwest::Method;
+use reqwest::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION,
+};
+use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
 use crate::support::server::Deployment;
@@ -45,14 +49,17 @@ async fn every_file_is_sent_with_its_type_and_a_strict_policy_and_then_confirmed
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_is_asked_for_with_a_slash_at_its_end_is_found() {
     let server = Deployment::new(vec![concert(10, 1)]).await.start().await;
-    let client = reqwest::Client::new();
-    for path in ["/docs", "/ops"] {
+    let client = reqwest::Client::builder().redirect(Policy::none()).build().expect("a client");
+    for (path, target) in [("/docs/", "../docs"), ("/ops/", "../ops")] {
         let url = format!("http://{}{path}", server.address);
-        let answer = client.get(format!("{url}/")).send().await.expect("an answer");
-        assert_eq!(answer.status(), 200);
-        assert_eq!(answer.url().as_str(), url);
-        let refused = client.post(format!("{url}/")).send().await.expect("an answer");
-        assert_eq!(refused.status(), 405);
+        for method in [Method::GET, Method::HEAD] {
+            let answer = client.request(method, &url).send().await.expect("an answer");
+            assert_eq!(answer.status(), 307, "{path}");
+            // Relative, so that it is right below a gateway's own path, too.
+            assert_eq!(answer.headers()[LOCATION], target, "{path}");
+        }
+        let refused = client.post(&url).send().await.expect("an answer");
+        assert_eq!(refused.status(), 405, "{path}");
     }
 }
 

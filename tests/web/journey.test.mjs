@@ -39,7 +39,8 @@ test('somebody joins, waits, chooses, charges, pays and has a ticket', MINUTE, a
     await page.getByRole('heading', { name: 'See you there' }).waitFor();
     await page.getByRole('button', { name: 'Buy more' }).click();
     await turn(page);
-    await page.locator('[data-seat="1"][data-state="taken"]').waitFor();
+    await seat(page, 1).waitFor();
+    assert.equal(await seat(page, 1).getAttribute('data-state'), 'taken');
 });
 
 test('a hold survives a reload, may be given back, and another seat added', MINUTE, async () => {
