@@ -100,6 +100,7 @@ impl SeatLists {
         if let Some(moment) = slot.usable(concert, &seen) {
             return Ok(moment);
         }
+        slot.rest().await;
         slot.read(redis, concert, date).await
     }
 
@@ -165,6 +166,20 @@ impl Slot {
         (newer || cached.is_of(concert, seen)).then_some(cached)
     }
 
+    /// Waits until the list may be read again; the caller holds `reading`, so whoever comes meanwhile
+    /// shares what it reads.
+    ///
+    /// In a rush every list is of another version. Read one after the other by every server, lists of
+    /// many held seats would take the time of Redis that holds and payments need.
+    async fn rest(&self) {
+        let cached = self.cached.lock().clone();
+        if let Some(cached) = cached {
+            let held = u32::try_from(cached.reading.held.len()).unwrap_or(u32::MAX);
+            let rest = REST_PER_HELD.saturating_mul(held).min(REST_MAX);
+            tokio::time::sleep_until((cached.read_at + rest).into()).await;
+        }
+    }
+
     /// Reads the list and keeps it; the caller holds `reading`.
     async fn read(
         &self,
@@ -218,6 +233,12 @@ impl Moment {
 /// How often losers let a list be read again. They do without it, and a list of 100,000 seats costs
 /// Redis and this server a millisecond each.
 const REFRESH_EVERY: Duration = Duration::from_millis(100);
+
+/// From one reading to the next, for each seat that is held: some 50 times of what it costs Redis.
+const REST_PER_HELD: Duration = Duration::from_micros(10);
+
+/// The most of it: nobody waits longer for a list.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Reading again once an hour costs nothing, and no clock is trusted for longer.
 const GOOD_FOR_MAX: Duration = Duration::from_hours(1);

@@ -178,3 +178,30 @@ async fn people_who_look_at_once_share_readings() {
     let readings: u32 = readings.split(',').next().unwrap().parse().unwrap();
     assert!(readings <= 3, "{readings} readings");
 }
+
+/// Lists of many holds that change all the time leave Redis time for holds, and are exact all the same.
+#[tokio::test]
+async fn a_list_of_many_held_seats_is_not_read_without_a_rest() {
+    const HELD: u32 = 2_000;
+    const REST: Duration = Duration::from_millis(20);
+    const CHANGES: u32 = 20;
+    let server = LocalRedis::throwaway(RedisOptions::throwaway()).await.expect("Redis");
+    let redis = redis_at(&server.url(), SCRIPTS).await;
+    let raw = RawRedis::connect(server.socket()).await;
+    let concert = support::concert(HELD + CHANGES, 1);
+    let stage = Stage::on(redis, raw, concert, SeatsConfig::default(), database().await).await;
+    let keys = &stage.concert.keys;
+    let (held, version) = (keys.held(stage.date()), keys.version(stage.date()));
+    let far_ms = stage.now_ms().await + 3_600_000;
+    let seats: Vec<_> = (1..=HELD).map(|seat| format!("{far_ms} {seat}")).collect();
+    stage.say(&format!("ZADD {held} {}", seats.join(" "))).await;
+    assert_eq!(stage.list().await.len(), CHANGES as usize);
+    let begun = std::time::Instant::now();
+    for change in 1..=CHANGES {
+        stage.say(&format!("ZADD {held} {far_ms} {}", HELD + change)).await;
+        stage.say(&format!("SET {version} {change}")).await;
+        assert_eq!(stage.list().await.len(), (CHANGES - change) as usize);
+    }
+    // The first of them may have rested before the clock began.
+    assert!(begun.elapsed() >= REST * (CHANGES - 1), "{:?}", begun.elapsed());
+}
