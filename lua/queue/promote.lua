@@ -98,9 +98,9 @@ if why then
   return { 'closed', why, #expired, live, more }
 end
 
--- A lottery's people come in the order of its draw, and nobody before there is one. Then, and when
--- none of them waits any more, drawn or not, the others come in order of place.
-local drawn = redis.call('HMGET', draw, 'id', 'people', 'cursor', 'last', 'round', 'value')
+-- A lottery's people come in the order of its draw, and nobody before there is one. Others come in order
+-- of place: when none of those waits, drawn or not, or first if Redis forgot that they were let in before.
+local drawn = redis.call('HMGET', draw, 'id', 'people', 'cursor', 'last', 'round', 'value', 'segments')
 local people, cursor = tonumber(drawn[2] or nil), tonumber(drawn[3] or 0)
 local is_drawn = people and (drawn[5] == '' or drawn[6])
 local head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or nil) or math.huge
@@ -118,7 +118,8 @@ local elapsed_ms = math.max(0, math.min(1000, now_ms - (tonumber(kept[1] or nil)
 local credit = math.min(batch, (tonumber(kept[2] or nil) or 0) + batch * elapsed_ms / 1000)
 local wanted = math.max(0, math.min(math.floor(credit), capacity - live))
 local most, next_up = math.min(wanted, ITEMS_MAX), {}
-if in_draw then
+local first = in_draw and string.match(drawn[7], '^%d+') or 'inf'
+if in_draw and head >= tonumber(first) then
   -- Who is behind names ranks that are done; who is ahead, because Redis forgot some, names none.
   local at = FIRST_PLACE + cursor - start
   while #next_up < most and at >= FIRST_PLACE and ARGV[at] do
@@ -126,7 +127,7 @@ if in_draw then
     at, cursor = at + 1, cursor + 1
   end
 elseif most > 0 then
-  next_up = redis.call('ZRANGE', waiting, 0, most - 1)
+  next_up = redis.call('ZRANGEBYSCORE', waiting, '-inf', '(' .. first, 'LIMIT', 0, most)
 end
 local count = #next_up
 if people then

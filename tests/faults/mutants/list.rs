@@ -170,7 +170,11 @@ static CAPACITY: Protection = patched_out(
 );
 static ORDER: Protection = patched_out(
     "order-of-the-line",
-    &[lua("lua/queue/promote.lua", "waiting, 0, most - 1", "waiting, -most, -1")],
+    &[lua(
+        "lua/queue/promote.lua",
+        "'ZRANGEBYSCORE', waiting, '-inf', '(' .. first",
+        "'ZREVRANGEBYSCORE', waiting, '+inf', '-inf'",
+    )],
 );
 static ONE_PLACE: Protection = patched_out(
     "one-place-per-user",

@@ -96,10 +96,15 @@ impl Model {
         frozen.map_or(0, |frozen| Segments::parse(&frozen.segments).expect("segments").people())
     }
 
-    /// The next to be served.
+    /// The next to be served: first who stood in line before the draw.
     pub fn next_in_draw(&mut self, most: usize, start: u64) -> Vec<u64> {
         let (draw, frozen) = self.drawn().expect("a draw");
         let (order, mut cursor) = (order_of(&frozen.segments), draw.cursor);
+        let first = Segments::parse(&frozen.segments).expect("segments").first();
+        let before: Vec<u64> = self.waiting.range(..first).map(|(place, _)| *place).collect();
+        if !before.is_empty() {
+            return before.into_iter().take(most).collect();
+        }
         let named: Vec<u64> = order.places(start, 128).collect();
         let mut next = Vec::new();
         while next.len() < most && cursor >= start {

@@ -34,7 +34,7 @@ use proptest::test_runner::{TestError, TestRng, TestRunner};
 
 use call::Call;
 use model::{Model, State};
-use step::{Act, Ids, Now, Step};
+use step::{Act, Aim, Belief, Floor, Ids, Knows, Now, Step};
 use world::World;
 
 /// The last place given when a case begins: far ahead of the clock, which would else decide where a
@@ -241,6 +241,31 @@ fn a_lottery_does_what_its_model_says() {
     for round in [false, true] {
         run(cases(150), &step::before_a_lottery(round), &step::case(step::lottery()));
     }
+}
+
+/// Two losses: of the draw, so that somebody is let in without one; and of that.
+#[test]
+fn whoever_was_let_in_before_the_draw_and_waits_again_comes_before_it() {
+    let promote = Step::Promote {
+        capacity: 1,
+        batch: 1,
+        early: false,
+        knows: Knows::Where,
+        belief: Belief::Right,
+    };
+    let mut steps = step::before_a_lottery(false);
+    steps.extend([
+        Step::LoseDraw,
+        promote.clone(),
+        Step::Settle { floor: Floor::Higher, remembers: true },
+        Step::Draw { round: false, early: false },
+        Step::Pass { steps: 1 },
+        Step::RollBack { at: Aim::Active(0) },
+        promote.clone(),
+        Step::Pass { steps: 1 },
+        promote,
+    ]);
+    run(always_the_same(1), &steps, &Just(Vec::new()));
 }
 
 #[test]
