@@ -99,7 +99,7 @@ if why then
 end
 
 -- A lottery's people come in the order of its draw, and nobody before there is one. Others come in order
--- of place: when none of those waits, drawn or not, or first if Redis forgot that they were let in before.
+-- of place: when none of those waits, drawn or not, or first if Redis forgot that they had gone before.
 local drawn = redis.call('HMGET', draw, 'id', 'people', 'cursor', 'last', 'round', 'value', 'segments')
 local people, cursor = tonumber(drawn[2] or nil), tonumber(drawn[3] or 0)
 local is_drawn = people and (drawn[5] == '' or drawn[6])
@@ -118,7 +118,7 @@ local elapsed_ms = math.max(0, math.min(1000, now_ms - (tonumber(kept[1] or nil)
 local credit = math.min(batch, (tonumber(kept[2] or nil) or 0) + batch * elapsed_ms / 1000)
 local wanted = math.max(0, math.min(math.floor(credit), capacity - live))
 local most, next_up = math.min(wanted, ITEMS_MAX), {}
-local first = in_draw and string.match(drawn[7], '^%d+') or 'inf'
+local first = in_draw and (string.match(drawn[7] or '', '^%d+') or '0') or 'inf'
 if in_draw and head >= tonumber(first) then
   -- Who is behind names ranks that are done; who is ahead, because Redis forgot some, names none.
   local at = FIRST_PLACE + cursor - start

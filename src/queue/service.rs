@@ -353,6 +353,10 @@ impl Queue {
         let board = line.next_board().await?;
         match board.position_of(place) {
             OnBoard::Waiting { position } => Ok(Found::Waiting { position, board }),
+            // In front of a draw's people is whoever Redis forgot to have gone before it.
+            OnBoard::Served if board.facts().is_in_draw() => {
+                Ok(Found::Waiting { position: 1, board })
+            }
             _ => Err(QueueError::NotReady),
         }
     }

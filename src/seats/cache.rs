@@ -176,7 +176,10 @@ impl Slot {
         if let Some(cached) = cached {
             let held = u32::try_from(cached.reading.held.len()).unwrap_or(u32::MAX);
             let rest = REST_PER_HELD.saturating_mul(held).min(REST_MAX);
-            tokio::time::sleep_until((cached.read_at + rest).into()).await;
+            // A shorter one would be rounded up to it.
+            if rest >= Duration::from_millis(1) {
+                tokio::time::sleep_until((cached.read_at + rest).into()).await;
+            }
         }
     }
 
@@ -237,7 +240,7 @@ const REFRESH_EVERY: Duration = Duration::from_millis(100);
 /// From one reading to the next, for each seat that is held: some 50 times of what it costs Redis.
 const REST_PER_HELD: Duration = Duration::from_micros(10);
 
-/// The most of it: nobody waits longer for a list.
+/// The most of it: nobody waits longer for a reading to begin.
 const REST_MAX: Duration = Duration::from_millis(50);
 
 /// Reading again once an hour costs nothing, and no clock is trusted for longer.

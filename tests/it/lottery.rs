@@ -411,6 +411,33 @@ async fn calls(line: &mut Line) -> u64 {
 
 /// A server knows who left before the opening; it puts them in order instead of reading them again,
 /// as every other server would at the same moment.
+/// A failover at the opening forgets that somebody had left; a server remembers who takes part.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_in_front_of_the_draw_is_told_so_and_is_the_first() {
+    let config = QueueConfig { capacity: 1000, batch: 1, ..QueueConfig::default() };
+    let (_private, mut line, tokens) = gathered(4, config).await;
+    let (waiting, first) = (line.concert.keys.waiting.clone(), place_of(&tokens[0]).get());
+    line.say(&format!("ZREM {waiting} {first}:1")).await;
+    open(&mut line).await;
+    let drawn =
+        || async { line.server.queue.proof(&line.concert).await.is_ok_and(|p| p.check().is_ok()) };
+    line.server.queue.promote(&line.concert).await.expect("an answer");
+    eventually("the lottery is drawn", drawn).await;
+    let mut served = line.active().await;
+    line.say(&format!("ZADD {waiting} {first} {first}:1")).await;
+    let is_first = || async {
+        let standing = line.server.queue.standing(&tokens[0]).await;
+        standing.is_ok_and(|told| (told.status, told.position) == (Status::Waiting, 1))
+    };
+    eventually("the place is told", is_first).await;
+    let drawn_before = served.len();
+    for _ in 0..4 {
+        let_in(&mut line, &mut served).await;
+    }
+    assert_eq!(served[drawn_before], first);
+    assert_eq!(served.len(), 4, "and then the people of the draw");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_left_before_the_opening_is_not_read_again_at_it() {
     const LEAVERS: u64 = 30_000;

@@ -262,7 +262,7 @@ fn whoever_was_let_in_before_the_draw_and_waits_again_comes_before_it() {
         Step::Pass { steps: 1 },
         Step::RollBack { at: Aim::Active(0) },
         promote.clone(),
-        Step::Pass { steps: 1 },
+        Step::Pass { steps: 2 },
         promote,
     ]);
     run(always_the_same(1), &steps, &Just(Vec::new()));
