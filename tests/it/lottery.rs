@@ -109,7 +109,8 @@ async fn ten_thousand_people_are_drawn_in_an_order_that_anybody_can_check() {
     let correlation =
         text.split("arrival and rank: ").nth(1).and_then(|rest| rest.split(".\n").next());
     let correlation: f64 = correlation.and_then(|rho| rho.parse().ok()).expect("a number");
-    assert!(correlation.abs() < 0.03, "{correlation}");
+    // Its standard deviation is 0.01: one fair draw in 370 is beyond 0.03, and none beyond five.
+    assert!(correlation.abs() < 0.05, "{correlation}");
     for late in [late, later.text("token")] {
         let text = said(&verify(vec![url.clone(), "--token".into(), late]).await);
         assert!(text.contains("came after the draw: behind all 10000"), "{text}");
