@@ -96,7 +96,12 @@ async function decide(question, answer) {
 
 /** A place in line that somebody has by now. */
 async function place(userId, concertId = 1) {
-    const { said } = await api('/user/token', { body: { concertId, userId } });
+    let said;
+    // What operators change reaches arrivals with the next board.
+    await eventually('a place is given', async () => {
+        ({ said } = await api('/user/token', { body: { concertId, userId } }));
+        return 'token' in said || said;
+    }, 2_000);
     return said.token;
 }
 
