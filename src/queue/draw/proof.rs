@@ -125,7 +125,7 @@ pub enum Rank {
     Drawn(u64),
     /// It came after the freeze: behind everybody who was drawn, in order of arrival.
     Behind,
-    /// It was never in the pre-line: it lies below or between the numbers that take part.
+    /// It took no part: it lies below the numbers that do, as of somebody who had left, or between them.
     Absent,
 }
 
